@@ -1,0 +1,339 @@
+"""What every endpoint has around it: token, request id, body, faults, log line, metrics.
+
+An endpoint is a coroutine function ``handler(call, **path_arguments)`` that returns a
+:class:`Reply`, or the bytes of a JSON document for a plain 200. It raises the errors of
+``cyclades_tx.errors``; the service's dialect says them on the wire.
+
+The handler is never cancelled: when the client goes away its result is dropped, but what it
+has begun it ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import unquote
+from uuid import uuid4
+
+import msgspec
+import orjson
+from klein import Klein
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException
+
+from cyclades_tx.api.errors import HttpError, status_of
+from cyclades_tx.errors import BadRequest, CycladesError, Forbidden, Unauthorized
+from cyclades_tx.identity.interfaces import IIdentity
+from cyclades_tx.model.who import Who
+
+T = TypeVar("T")
+log = Logger()
+
+_REQUEST_ID = re.compile(rb"^req-[0-9a-fA-F-]{36}$")
+_JSON = b"application/json"
+
+
+class Reply:
+    """What an endpoint answers.
+
+    :param body: bytes of a JSON document, something that orjson can write, or None for nothing.
+    :param headers: further headers, names and values as text.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        content_type: bytes = _JSON,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.content_type = content_type
+
+
+Handler = Callable[..., Awaitable["Reply | bytes"]]
+
+
+class Call:
+    """One request on its way through an endpoint.
+
+    :ivar request_id: ``req-UUID``, ours, in the reply and in every log line and operation.
+    :ivar minor: the negotiated microversion's minor number; 0 where a service has none.
+    """
+
+    __slots__ = (
+        "base_url",
+        "headers",
+        "minor",
+        "project_id",
+        "request",
+        "request_id",
+        "service",
+        "started",
+        "who",
+    )
+
+    who: Who
+
+    def __init__(self, request: Request, service: Service, started: float, base_url: str) -> None:
+        self.request = request
+        self.service = service
+        self.request_id = f"req-{uuid4()}"
+        self.minor = 0
+        self.started = started
+        self.base_url = base_url
+        #: The project whose id stands in the URL (old catalogs), if one does.
+        self.project_id: str | None = None
+        #: Headers that every reply of this call gets, its faults too.
+        self.headers: dict[str, str] = {}
+
+    def header(self, name: str) -> str | None:
+        """A header of the request as text, or None."""
+        value = self.request.getHeader(name)
+        return None if value is None else value
+
+    def query(self, name: str) -> str | None:
+        """The last value of a query parameter, or None.
+
+        :raise BadRequest: when it is not UTF-8.
+        """
+        values = self.queries(name)
+        return values[-1] if values else None
+
+    def queries(self, name: str) -> list[str]:
+        """Every value of a query parameter.
+
+        :raise BadRequest: when one is not UTF-8.
+        """
+        try:
+            return [value.decode() for value in self.request.args.get(name.encode(), ())]
+        except UnicodeDecodeError:
+            raise BadRequest(f"The value of {name!r} is not UTF-8.") from None
+
+    def json(self, decoder: msgspec.json.Decoder[T]) -> T:
+        """The body, read as what the decoder knows.
+
+        :raise HttpError: 415 when the content type says something other than JSON.
+        :raise BadRequest: when it is not JSON or does not fit; names the place.
+        """
+        content_type = (self.request.getHeader("content-type") or "").split(";")[0].strip().lower()
+        if content_type not in ("", "application/json"):
+            raise HttpError(415, f"Unsupported content type {content_type!r}: send JSON.")
+        content = self.request.content
+        try:
+            return decoder.decode(b"" if content is None else content.read())
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"Invalid input: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest("The body is not valid JSON.") from None
+
+
+class Service:
+    """One dialect: its name, the way it writes faults, and what it negotiates.
+
+    :param fault: writes a status and an error as (body, content type).
+    :param negotiate: looks at a call before its endpoint and sets ``minor`` and headers; may
+        raise. Called for endpoints that need no token as well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fault: Callable[[int, CycladesError], tuple[bytes, str]],
+        negotiate: Callable[[Call], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.fault = fault
+        self.negotiate = negotiate
+
+
+class Frame:
+    """Builds the Klein application out of the services' endpoints.
+
+    :param observe: called with (service, method, status, seconds) after each reply.
+    :param public_url: the base of every URL in replies, without a slash at the end.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        identity: IIdentity,
+        public_url: str,
+        observe: Callable[[str, str, int, float], None] = lambda *_: None,
+    ) -> None:
+        self.klein = Klein()
+        self.public_url = public_url.rstrip("/")
+        self._clock = clock
+        self._identity = identity
+        self._observe = observe
+        self._services: list[tuple[str, Service]] = []
+        self._plain = Service("compute", _plain_fault)
+        self.klein.handle_errors(HTTPException)(self._no_route)
+
+    def mount(self, prefix: str, service: Service) -> None:
+        """Say which dialect answers for paths below a prefix that have no endpoint."""
+        self._services.append((prefix, service))
+        self._services.sort(key=lambda item: -len(item[0]))
+
+    def endpoint(
+        self,
+        service: Service,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        token: bool = True,
+        write: bool | None = None,
+        scoped: bool = True,
+        admin: bool = False,
+    ) -> None:
+        """Add an endpoint.
+
+        :param path: a werkzeug rule; ``/compute/v2.1/servers/<server_id>``.
+        :param token: whether a valid token is needed.
+        :param write: whether a reader may not call it; None: everything but GET and HEAD.
+        :param scoped: whether the token must be for a project.
+        :param admin: whether only an administrator may call it.
+        """
+        writes = method not in ("GET", "HEAD") if write is None else write
+        methods = [method, "HEAD"] if method == "GET" else [method]
+        text_method = method
+
+        def render(request: Request, **path_arguments: str) -> Deferred[bytes]:
+            call = Call(request, service, self._clock.seconds(), self.public_url)
+            outer: Deferred[bytes] = Deferred(lambda _: None)
+            work = ensureDeferred(self._serve(call, handler, path_arguments, token, writes, scoped, admin))
+
+            def finished(body: bytes) -> None:
+                self._observe(service.name, text_method, request.code, self._clock.seconds() - call.started)
+                if not outer.called:
+                    outer.callback(body)
+
+            work.addCallback(finished)
+            work.addErrback(self._broken, outer)
+            return outer
+
+        self.klein.route(path, methods=methods, endpoint=f"{method} {path}", strict_slashes=False)(render)
+
+    async def _serve(
+        self,
+        call: Call,
+        handler: Handler,
+        path_arguments: dict[str, str],
+        token: bool,
+        writes: bool,
+        scoped: bool,
+        admin: bool,
+    ) -> bytes:
+        service = call.service
+        try:
+            if service.negotiate is not None:
+                service.negotiate(call)
+            if token:
+                text = call.request.getHeader("x-auth-token")
+                if not text:
+                    raise Unauthorized("The request you have made requires authentication.")
+                who = self._identity.cached(text)
+                if who is None:
+                    who = await self._identity.authenticate(text)
+                call.who = who
+                if scoped and who.project_id is None:
+                    raise Forbidden("This needs a token that is scoped to a project.")
+                if writes and scoped and not who.may_write:
+                    raise Forbidden("Your role in this project only allows reading.")
+                if admin and not who.admin:
+                    raise Forbidden("Policy does not allow this request to be performed.")
+            result = await handler(call, **path_arguments)
+        except CycladesError as error:
+            return self._fault(call, error)
+        except Exception:
+            log.failure("request.failed", Failure(), request_id=call.request_id, service=service.name)
+            unexpected = CycladesError(
+                f"An unexpected error prevented the server from fulfilling your request ({call.request_id})."
+            )
+            return self._fault(call, unexpected)
+        return self._write(call, result)
+
+    def _write(self, call: Call, result: Reply | bytes) -> bytes:
+        request = call.request
+        set_header = request.setHeader
+        if isinstance(result, bytes):
+            body = result
+            set_header(b"content-type", _JSON)
+        else:
+            request.setResponseCode(result.status)
+            if result.headers:
+                for name, value in result.headers.items():
+                    set_header(name, value)
+            if result.body is None:
+                body = b""
+            else:
+                body = result.body if isinstance(result.body, bytes) else orjson.dumps(result.body)
+                set_header(b"content-type", result.content_type)
+        self._common_headers(call)
+        if request.code != 204:
+            set_header(b"content-length", b"%d" % len(body))
+        return body
+
+    def _fault(self, call: Call, error: CycladesError) -> bytes:
+        status = status_of(error, call.service.name)
+        body, content_type = call.service.fault(status, error)
+        request = call.request
+        request.setResponseCode(status)
+        request.setHeader("content-type", content_type)
+        request.setHeader("content-length", str(len(body)))
+        retry = error.details.get("retry_after_seconds")
+        if retry is not None:
+            request.setHeader("retry-after", str(retry))
+        if status == 401:
+            request.setHeader("www-authenticate", f'Keystone uri="{self.public_url}/identity"')
+        if isinstance(error, HttpError):
+            for name, value in error.headers.items():
+                request.setHeader(name, value)
+        self._common_headers(call)
+        return body
+
+    def _common_headers(self, call: Call) -> None:
+        set_header = call.request.setHeader
+        set_header(b"x-openstack-request-id", call.request_id)
+        for name, value in call.headers.items():
+            set_header(name, value)
+
+    def _no_route(self, request: Request, failure: Failure) -> bytes:
+        """Answer 404 and 405 of the router in the dialect of the path's service."""
+        path = unquote(request.path.decode("latin-1"))
+        service = next(
+            (found for prefix, found in self._services if (path + "/").startswith(prefix + "/")),
+            self._plain,
+        )
+        call = Call(request, service, self._clock.seconds(), self.public_url)
+        error = failure.value
+        status = getattr(error, "code", None) or 500
+        if status == 405:
+            allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+            fault = HttpError(405, f"{request.method.decode('latin-1')} is not allowed here.", {"allow": allowed})
+        elif status == 404:
+            fault = HttpError(404, "The resource could not be found.")
+        else:
+            fault = HttpError(status, "The request could not be understood.")
+        body = self._fault(call, fault)
+        self._observe(service.name, "OTHER", status, 0.0)
+        return body
+
+    def _broken(self, failure: Failure, outer: Deferred[bytes]) -> None:
+        log.failure("reply.failed", failure)
+        if not outer.called:
+            outer.errback(failure)
+
+
+def _plain_fault(status: int, error: CycladesError) -> tuple[bytes, str]:
+    return orjson.dumps({"error": {"code": status, "message": error.message}}), "application/json"

@@ -1,0 +1,69 @@
+"""The HTTP front: a site that refuses bodies that are too large and logs one line a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+_TOO_LARGE = b'{"badRequest": {"code": 413, "message": "The body is larger than the service takes."}}'
+
+
+class LimitedRequest(Request):
+    """A request whose body may not grow past the site's limit.
+
+    A ``Content-Length`` over the limit is refused before any of it is read; a chunked body is
+    counted while it comes.
+    """
+
+    #: Set by the resource's wrapper when it has answered; the site's log reads it.
+    _received = 0
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse by ``Content-Length``."""
+        limit = self.channel.site.max_body_bytes
+        if length is not None and length > limit:
+            self._refuse()
+            length = 0
+        super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Count what comes, and refuse when it is too much."""
+        if self._refused:
+            return
+        self._received += len(data)
+        if self._received > self.channel.site.max_body_bytes:
+            self._refuse()
+            return
+        super().handleContentChunk(data)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        channel = self.channel
+        channel.transport.write(
+            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
+        )
+        channel.loseConnection()
+
+    def process(self) -> None:
+        """Hand the request on, unless it was refused already."""
+        if not self._refused:
+            super().process()
+
+
+class ApiSite(Site):
+    """A site for the services.
+
+    :param max_body_bytes: the largest body that is read.
+    """
+
+    def __init__(self, resource: IResource, max_body_bytes: int, **options: Any) -> None:
+        super().__init__(resource, requestFactory=LimitedRequest, **options)
+        self.max_body_bytes = max_body_bytes
+        self.displayTracebacks = False
+
+    def log(self, request: Request) -> None:
+        """Write nothing here: each service writes its own structured line."""

@@ -1,0 +1,292 @@
+"""The configuration: one TOML file, read once into frozen values with units in their names.
+
+Nobody else opens the file. A key that does not exist, or a value of the wrong kind, is a
+:class:`~cyclades_tx.errors.ConfigError` that names the file, the key and what is allowed.
+``etc/cyclades_tx.toml`` shows every key with its default. Secrets never stand in the file
+itself: a ``*_file`` key names a file that only its owner can read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, inspect
+
+from cyclades_tx.errors import ConfigError
+from cyclades_tx.sections import (
+    MAX_FILE_BYTES,
+    PRINTABLE,
+    ROLES,
+    AdminSection,
+    DatabaseSection,
+    GanetiSection,
+    IdentitySection,
+    ListenSection,
+    LogSection,
+    OperationsSection,
+    QuotaSection,
+    Role,
+    Section,
+    ServerSection,
+    VmapiSection,
+    read_secret,
+)
+
+__all__ = [
+    "ROLES",
+    "AdminSection",
+    "Config",
+    "DatabaseSection",
+    "GanetiSection",
+    "IdentitySection",
+    "ListenSection",
+    "LogSection",
+    "OperationsSection",
+    "QuotaSection",
+    "Role",
+    "ServerSection",
+    "VmapiSection",
+    "read_secret",
+]
+
+
+class Config(Section, frozen=True):
+    """Everything that can be configured, one field for each table of the file."""
+
+    server: ServerSection = ServerSection()
+    listen: Annotated[tuple[ListenSection, ...], Meta(min_length=1)] = (ListenSection(),)
+    admin: AdminSection = AdminSection()
+    database: DatabaseSection = DatabaseSection()
+    identity: IdentitySection = IdentitySection()
+    ganeti: GanetiSection = GanetiSection()
+    operations: OperationsSection = OperationsSection()
+    vmapi: VmapiSection = VmapiSection()
+    quota: QuotaSection = QuotaSection()
+    log: LogSection = LogSection()
+
+    @property
+    def public_url(self) -> str:
+        """Where users reach the service, without a slash at the end."""
+        return (self.server.public_url or self.listen[0].url).rstrip("/")
+
+    @property
+    def vmapi_url(self) -> str:
+        """What a machine puts before ``/v1.0/server-params/…``, without a slash at the end."""
+        return (self.server.vmapi_url or self.public_url + "/vmapi").rstrip("/")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Config:
+        """Read a file; names of files in it are taken from its own folder.
+
+        :raise ConfigError: when it cannot be read or says something that is not allowed.
+        """
+        source = Path(path)
+        try:
+            with source.open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(f"{source}: {error.strerror or error}") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{source}: larger than {MAX_FILE_BYTES} bytes")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{source}: byte {error.start} is not UTF-8") from None
+        return cls.from_text(text, str(source), source.absolute().parent)
+
+    @classmethod
+    def from_text(
+        cls, text: str, name: str = "configuration", folder: Path | None = None
+    ) -> Config:
+        """Read a configuration that is at hand as text.
+
+        :param name: what messages call it.
+        :param folder: what relative file names start from; None: the current folder.
+        :raise ConfigError: when it says something that is not allowed.
+        """
+        try:
+            raw = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            # RecursionError: thousands of nested brackets; ValueError: bad TOML, endless numbers.
+            raise ConfigError(f"{name}: not valid TOML: {error}") from None
+        for key, complaint in _unknown_keys(raw, inspect.type_info(cls)):
+            raise ConfigError(f"{name}: {key}: {complaint}")
+        _absolute_files(raw, folder or Path.cwd())
+        try:
+            config = msgspec.convert(raw, cls)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{name}: {_explain(str(error))}") from None
+        for key, complaint in _complaints(config):
+            raise ConfigError(f"{name}: {key}: {complaint}")
+        return config
+
+
+def _absolute_files(raw: dict[str, Any], folder: Path) -> None:
+    """Let every file name in the tables begin at ``folder``, in place."""
+    for key, value in raw.items():
+        for table in value if isinstance(value, list) else [value]:
+            if isinstance(table, dict):
+                _absolute_files(table, folder)
+        if (key == "file" or key.endswith("_file")) and isinstance(value, str) and value:
+            raw[key] = str(folder / value)
+
+
+def _complaints(config: Config) -> Iterator[tuple[str, str]]:
+    """What is wrong between keys, or beyond what a type can say: (key, what is allowed)."""
+    server, database, vmapi = config.server, config.database, config.vmapi
+    for key, url in (("public_url", server.public_url), ("vmapi_url", server.vmapi_url)):
+        if url and not _is_url(url):
+            yield f"server.{key}", "must be an http or https URL without user, query or fragment"
+    for proxy in server.trusted_proxies:
+        if not _is_network(proxy):
+            yield "server.trusted_proxies", f"{proxy!r} is not an IP address or network"
+    for index, listen in enumerate(config.listen):
+        key = f"listen[{index}]"
+        if not _is_address(listen.address):
+            yield f"{key}.address", f"{listen.address!r} is not an IP address"
+        if bool(listen.tls_certificate_file) != bool(listen.tls_key_file):
+            yield f"{key}.tls_key_file", "certificate and key are given together or not at all"
+        if listen.tls_chain_file and not listen.tls_key_file:
+            yield f"{key}.tls_chain_file", "needs tls_certificate_file and tls_key_file"
+        if listen.tls_key_file:
+            yield from _unreadable(f"{key}.tls_key_file", listen.tls_key_file)
+        for name in ("tls_certificate_file", "tls_chain_file"):
+            path = getattr(listen, name)
+            if path and not os.access(path, os.R_OK):
+                yield f"{key}.{name}", f"{path} is not a file that can be read"
+    if not server.public_url and ipaddress.ip_address(config.listen[0].address).is_unspecified:
+        yield "server.public_url", "must be set when the first listen address is a wildcard"
+    if not (_is_address(config.admin.address) and _is_loopback(config.admin.address)):
+        yield "admin.address", "must be a loopback address such as 127.0.0.1 or ::1"
+    if re.search(r"password\s*=|://[^/@]*:[^/@]*@", database.dsn, re.IGNORECASE):
+        yield "database.dsn", "must not hold a password; put the string into a dsn_file"
+    if database.dsn_file:
+        yield from _unreadable("database.dsn_file", database.dsn_file)
+    if database.pool_min > database.pool_max:
+        yield "database.pool_min", f"must be at most pool_max ({database.pool_max})"
+    if config.ganeti.keyring_file:
+        yield from _unreadable("ganeti.keyring_file", config.ganeti.keyring_file)
+    if vmapi.store == "memory" and server.processes > 1:
+        yield "vmapi.store", 'must be "memcached" when server.processes is more than 1'
+    if vmapi.store == "memcached" and not vmapi.memcached_servers:
+        yield "vmapi.memcached_servers", 'must name a server for the store "memcached"'
+    for place in vmapi.memcached_servers:
+        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", place):
+            yield "vmapi.memcached_servers", f"{place!r} is not host:port"
+
+
+def _unreadable(key: str, path: str) -> Iterator[tuple[str, str]]:
+    """The complaint about a file that should hold a secret, if there is one."""
+    try:
+        read_secret(path)
+    except ConfigError as error:
+        yield key, error.message
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # ``port`` raises for one that is no number.
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc) and parts.port != 0
+    except ValueError:
+        return False
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(text: str) -> bool:
+    return ipaddress.ip_address(text).is_loopback
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown_keys(raw: Any, kind: inspect.Type, key: str = "") -> Iterator[tuple[str, str]]:
+    """Each key that no table has: (key, what is allowed)."""
+    if isinstance(raw, list) and isinstance(kind, inspect.VarTupleType):
+        for index, item in enumerate(raw):
+            yield from _unknown_keys(item, kind.item_type, f"{key}[{index}]")
+    if not (isinstance(raw, dict) and isinstance(kind, inspect.StructType)):
+        return
+    known = {field.encode_name: field.type for field in kind.fields}
+    for name, value in raw.items():
+        place = f"{key}.{name}".lstrip(".")
+        if name in known:
+            yield from _unknown_keys(value, _plain(known[name]), place)
+        else:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            yield place, f"no such key{hint}; allowed: {', '.join(known)}"
+
+
+def _explain(message: str) -> str:
+    """msgspec's message about a wrong value, turned into the key and what is allowed there."""
+    complaint, _, path = message.partition(" - at `$")
+    kind: inspect.Type = inspect.type_info(Config)
+    for name, _index in re.findall(r"\.(\w+)|(\[[^\]]*\])", path):
+        kind = _plain(_inside(kind, name))
+    key = path.rstrip("`").lstrip(".")
+    return f"{key}: must be {_allowed(kind)}; {complaint[0].lower()}{complaint[1:]}"
+
+
+def _plain(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
+def _inside(kind: inspect.Type, name: str) -> inspect.Type:
+    """The type of the member or element ``name`` of a value of the type ``kind``."""
+    if isinstance(kind, inspect.StructType):
+        return next(field.type for field in kind.fields if field.encode_name == name)
+    if isinstance(kind, inspect.VarTupleType):
+        return kind.item_type
+    return kind.value_type if isinstance(kind, inspect.DictType) else kind
+
+
+def _allowed(kind: inspect.Type) -> str:
+    """A type in words."""
+    match kind:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return f"a whole number{_range(kind)}"
+        case inspect.FloatType():
+            return f"a number{_range(kind)}"
+        case inspect.StrType(pattern=str()) if kind.pattern != PRINTABLE:
+            return f"text that matches {kind.pattern}"
+        case inspect.StrType():
+            most = "" if kind.max_length is None else f" of at most {kind.max_length} characters"
+            return "printable text" + most
+        case inspect.LiteralType():
+            return "one of " + ", ".join(f'"{value}"' for value in kind.values)
+        case inspect.VarTupleType():
+            least = " (at least one)" if kind.min_length else ""
+            return f"a list{least}, each {_allowed(kind.item_type)}"
+        case inspect.UnionType():
+            return " or ".join(_allowed(one) for one in kind.types)
+        case _:
+            return "a table"
+
+
+def _range(kind: inspect.IntType | inspect.FloatType) -> str:
+    return "" if kind.ge is None else f" from {kind.ge:.10g} to {kind.le:.10g}"
