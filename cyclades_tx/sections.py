@@ -111,7 +111,7 @@ class AdminSection(Section, frozen=True):
 class DatabaseSection(Section, frozen=True):
     """PostgreSQL.
 
-    :ivar dsn: libpq's connection string, without a password.
+    :ivar dsn: the connection string for libpq, without a password.
     :ivar dsn_file: a file with the connection string, for one that holds a password.
     :ivar pool_min: connections kept open at rest.
     :ivar pool_max: most connections at once.
@@ -188,7 +188,8 @@ class GanetiSection(Section, frozen=True):
     :ivar default_bridge: the link of networks of the flavor CUSTOM.
     :ivar mac_filtered_bridge: the link of networks of the flavor MAC_FILTERED.
     :ivar default_mac_prefix: first digits of MAC addresses where no pool gives a prefix.
-    :ivar hvparams: hypervisor parameters of a new instance, for each hypervisor a table.
+    :ivar hvparams: hypervisor parameters of a new instance, a table for each hypervisor; what
+        is given here replaces the default as a whole.
     """
 
     instance_prefix: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,18}-$")] = "snf-"

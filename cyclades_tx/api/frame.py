@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 from uuid import uuid4
@@ -23,11 +24,12 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from cyclades_tx.api.errors import HttpError, status_of
-from cyclades_tx.errors import BadRequest, CycladesError, Forbidden, Unauthorized
+from cyclades_tx.errors import BadRequest, CycladesError, Forbidden, NotFound, Unauthorized
 from cyclades_tx.identity.interfaces import IIdentity
 from cyclades_tx.model.who import Who
 
@@ -98,8 +100,8 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """A header of the request as text, or None."""
-        value = self.request.getHeader(name)
-        return None if value is None else value
+        value = self.request.getHeader(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def query(self, name: str) -> str | None:
         """The last value of a query parameter, or None.
@@ -115,9 +117,13 @@ class Call:
         :raise BadRequest: when one is not UTF-8.
         """
         try:
-            return [value.decode() for value in self.request.args.get(name.encode(), ())]
+            values = [value.decode() for value in self.request.args.get(name.encode(), ())]
         except UnicodeDecodeError:
             raise BadRequest(f"The value of {name!r} is not UTF-8.") from None
+        if any("\0" in value for value in values):
+            # PostgreSQL has no text with it.
+            raise BadRequest(f"The value of {name!r} holds a NUL character.")
+        return values
 
     def json(self, decoder: msgspec.json.Decoder[T]) -> T:
         """The body, read as what the decoder knows.
@@ -125,12 +131,16 @@ class Call:
         :raise HttpError: 415 when the content type says something other than JSON.
         :raise BadRequest: when it is not JSON or does not fit; names the place.
         """
-        content_type = (self.request.getHeader("content-type") or "").split(";")[0].strip().lower()
+        content_type = (self.header("content-type") or "").split(";")[0].strip().lower()
         if content_type not in ("", "application/json"):
             raise HttpError(415, f"Unsupported content type {content_type!r}: send JSON.")
         content = self.request.content
+        data = b"" if content is None else content.read()
+        if b"\\u0000" in data:
+            # PostgreSQL has no text with it.
+            raise BadRequest("The body holds a NUL character.")
         try:
-            return decoder.decode(b"" if content is None else content.read())
+            return decoder.decode(data)
         except msgspec.ValidationError as error:
             raise BadRequest(f"Invalid input: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -171,6 +181,8 @@ class Frame:
         observe: Callable[[str, str, int, float], None] = lambda *_: None,
     ) -> None:
         self.klein = Klein()
+        # An empty id in the middle of a path is an unknown thing, not a hint to redirect.
+        self.klein.url_map.merge_slashes = False
         self.public_url = public_url.rstrip("/")
         self._clock = clock
         self._identity = identity
@@ -178,6 +190,10 @@ class Frame:
         self._services: list[tuple[str, Service]] = []
         self._plain = Service("compute", _plain_fault)
         self.klein.handle_errors(HTTPException)(self._no_route)
+
+    def resource(self) -> IResource:
+        """The root resource for a site."""
+        return _Root(self)
 
     def mount(self, prefix: str, service: Service) -> None:
         """Say which dialect answers for paths below a prefix that have no endpoint."""
@@ -195,6 +211,7 @@ class Frame:
         write: bool | None = None,
         scoped: bool = True,
         admin: bool = False,
+        slash: bool = True,
     ) -> None:
         """Add an endpoint.
 
@@ -203,6 +220,8 @@ class Frame:
         :param write: whether a reader may not call it; None: everything but GET and HEAD.
         :param scoped: whether the token must be for a project.
         :param admin: whether only an administrator may call it.
+        :param slash: whether the path may also end in a slash; if not, that is an empty id, which
+            nobody has (404 for every method).
         """
         writes = method not in ("GET", "HEAD") if write is None else write
         methods = [method, "HEAD"] if method == "GET" else [method]
@@ -222,7 +241,7 @@ class Frame:
             work.addErrback(self._broken, outer)
             return outer
 
-        self.klein.route(path, methods=methods, endpoint=f"{method} {path}", strict_slashes=False)(render)
+        self.klein.route(path, methods=methods, endpoint=f"{method} {path}", strict_slashes=not slash)(render)
 
     async def _serve(
         self,
@@ -238,8 +257,10 @@ class Frame:
         try:
             if service.negotiate is not None:
                 service.negotiate(call)
+            if any("\0" in value for value in path_arguments.values()):
+                raise NotFound("The resource could not be found.")
             if token:
-                text = call.request.getHeader("x-auth-token")
+                text = call.header("x-auth-token")
                 if not text:
                     raise Unauthorized("The request you have made requires authentication.")
                 who = self._identity.cached(text)
@@ -310,29 +331,60 @@ class Frame:
 
     def _no_route(self, request: Request, failure: Failure) -> bytes:
         """Answer 404 and 405 of the router in the dialect of the path's service."""
+        error = failure.value
+        status = getattr(error, "code", None) or 500
+        if status == 405:
+            allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+            fault = HttpError(
+                405, f"{request.method.decode('latin-1')} is not allowed here.", {"allow": allowed}
+            )
+        elif status == 404:
+            fault = HttpError(404, "The resource could not be found.")
+        else:
+            fault = HttpError(status, "The request could not be understood.")
+        return self._refuse(request, fault)
+
+    def _refuse(self, request: Request, fault: HttpError) -> bytes:
+        """Answer a request that has no endpoint in the dialect of its path's service."""
         path = unquote(request.path.decode("latin-1"))
         service = next(
             (found for prefix, found in self._services if (path + "/").startswith(prefix + "/")),
             self._plain,
         )
         call = Call(request, service, self._clock.seconds(), self.public_url)
-        error = failure.value
-        status = getattr(error, "code", None) or 500
-        if status == 405:
-            allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-            fault = HttpError(405, f"{request.method.decode('latin-1')} is not allowed here.", {"allow": allowed})
-        elif status == 404:
-            fault = HttpError(404, "The resource could not be found.")
-        else:
-            fault = HttpError(status, "The request could not be understood.")
+        if service.negotiate is not None:
+            # For the headers of the reply; that the path leads nowhere weighs more than its fault.
+            with suppress(CycladesError):
+                service.negotiate(call)
         body = self._fault(call, fault)
-        self._observe(service.name, "OTHER", status, 0.0)
+        self._observe(service.name, "OTHER", fault.status, 0.0)
         return body
 
     def _broken(self, failure: Failure, outer: Deferred[bytes]) -> None:
         log.failure("reply.failed", failure)
         if not outer.called:
             outer.errback(failure)
+
+
+class _Root(Resource):
+    """Klein's resource, after a look at what Klein would answer in no service's dialect."""
+
+    isLeaf = True
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__()
+        self._frame = frame
+        self._klein = frame.klein.resource()
+
+    def render(self, request: Request) -> Any:
+        """Refuse what is not text; hand on the rest."""
+        try:
+            b"/".join(request.postpath).decode()
+            request.getRequestHostname().decode()
+            request.method.decode("ascii")
+        except UnicodeDecodeError:
+            return self._frame._refuse(request, HttpError(400, "The URL is not UTF-8."))
+        return self._klein.render(request)
 
 
 def _plain_fault(status: int, error: CycladesError) -> tuple[bytes, str]:

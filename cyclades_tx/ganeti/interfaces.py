@@ -140,9 +140,7 @@ class IClusterChanges(Interface):
     async def remove_disk(name: str, reason: str, disk_name: str, hotplug: bool) -> int:
         """OP_INSTANCE_SET_PARAMS: remove the disk of that name."""
 
-    async def set_hypervisor_parameters(
-        name: str, reason: str, hvparams: dict[str, object]
-    ) -> int:
+    async def set_hypervisor_parameters(name: str, reason: str, hvparams: dict[str, object]) -> int:
         """OP_INSTANCE_SET_PARAMS with ``hvparams`` (rescue)."""
 
     async def reinstall_instance(

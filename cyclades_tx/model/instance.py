@@ -78,11 +78,15 @@ class InstanceGlance:
 
 @dataclass(frozen=True)
 class NewNic:
-    """An interface to be made: on a Ganeti network, with an address or none."""
+    """An interface to be made: on a Ganeti network, with an address or none.
+
+    :ivar mac: its MAC; None: Ganeti makes one with the network's prefix.
+    """
 
     name: str
     network: str
     ip: str | None
+    mac: str | None = None
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def is_gone(error: BaseException) -> bool:
 @lru_cache(maxsize=2000)
 def row_class(names: tuple[str, ...]) -> Any:
     """Return the named tuple for these columns; names that Python refuses become ``_0`` …"""
-    return namedtuple("Row", names, rename=True)  # type: ignore[misc]
+    return namedtuple("Row", names, rename=True)
 
 
 def rows_of(cursor: Any) -> list[Any]:
@@ -96,6 +96,7 @@ class Connection(txpostgres.Connection):
         super().__init__(reactor=reactor, cooperator=self)
         self._lost = lost
         self._notified = notified
+        self._pollingD: Deferred[Any] | None = None  # the base class's, for the handshake
         self._fd = -1
         self._cursor: Any = None
         self._done: Done | None = None
@@ -105,6 +106,7 @@ class Connection(txpostgres.Connection):
         self._prepared_count = 0
         self._document_cursor: Any = None
         self._peek = select.poll()
+        self._busy_since = 0.0
 
     # -- state ---------------------------------------------------------------------------
 
@@ -126,14 +128,18 @@ class Connection(txpostgres.Connection):
             and self._done is None
             and not self._line
             and not self._connection.closed
-            and self._connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+            and self._connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
         )
 
     @property
     def in_transaction(self) -> bool:
         """Whether PostgreSQL holds a transaction open (or failed) on it."""
-        status = self._connection.info.transaction_status
+        status = self._connection.get_transaction_status()
         return self._fd >= 0 and bool(status != TRANSACTION_STATUS_IDLE)
+
+    def busy_seconds(self) -> float:
+        """Return for how long the running statement has been running, 0 without one."""
+        return 0.0 if self._done is None else float(self.reactor.seconds() - self._busy_since)
 
     # -- statements ----------------------------------------------------------------------
 
@@ -150,7 +156,10 @@ class Connection(txpostgres.Connection):
         """
         if self._done is not None or self._line:
             self._line.append((sql, args, done, cursor))
-            return
+        else:
+            self._send(sql, args, done, cursor)
+
+    def _send(self, sql: str, args: Any, done: Done, cursor: Any) -> None:
         if self._fd < 0:
             done(None, ConnectionGone("the connection is closed"))
             return
@@ -166,6 +175,7 @@ class Connection(txpostgres.Connection):
         # psycopg2 itself holds the running cursor by a weak reference.
         self._cursor = cursor
         self._done = done
+        self._busy_since = self.reactor.seconds()
         self.continuePolling()
 
     def execute(self, sql: str, args: Arguments | None = None) -> Deferred[Any]:
@@ -278,6 +288,9 @@ class Connection(txpostgres.Connection):
             return
         if self._done is not None:
             self._finish(self._cursor, None)
+            if self._notified is not None and not self.busy and self.open:
+                # Notifications right behind the answer lie in libpq's buffer: no socket tells.
+                self.continuePolling()
         elif self._pollingD is not None:
             # libpq closes its socket inside poll(), which epoll answers with EBADF: the
             # reactor watches a duplicate that only we close.
@@ -319,6 +332,10 @@ class Connection(txpostgres.Connection):
         self._lost = _nobody
         self._gone()
 
+    def abandon(self) -> None:
+        """Treat it as lost: who waits for it is told, and the owner."""
+        self._gone()
+
     def _cancel(self, waiting: Any) -> None:
         """Give up the handshake; its Deferred then fails with CancelledError."""
         self._pollingD = None
@@ -340,13 +357,12 @@ class Connection(txpostgres.Connection):
         done, self._done, self._cursor = self._done, None, None
         if done is not None:
             done(cursor, error)
-        if self._line and self._done is None:
-            # Taken out of the line first: start() would put it behind the others.
-            waiting, self._line = self._line, deque()
-            self.start(*waiting.popleft())
-            self._line.extendleft(reversed(waiting))
-            if self._done is None and self._line:
-                self._finish(None, None)
+        self._next_in_line()
+
+    def _next_in_line(self) -> None:
+        while self._line and self._done is None:
+            sql, args, done, cursor = self._line.popleft()
+            self._send(sql, args, done, cursor)
 
     def _gone(self, error: BaseException | None = None) -> None:
         """Drop the socket; tell the waiting statements and, once, the owner."""
@@ -358,11 +374,12 @@ class Connection(txpostgres.Connection):
         self._line.clear()
         self._disconnect()
         why = error or ConnectionGone("the connection was lost")
+        # The owner first: a caller may ask it for another one at once.
+        lost(self)
         if waiting is not None:
             waiting.errback(Failure(why))
         for done in calls:
             done(None, why)
-        lost(self)
 
     def _disconnect(self) -> None:
         if self._connection is None:

@@ -132,13 +132,14 @@ class EmbeddedPostgres:
 
     def dsn(self, database: str = DATABASE) -> str:
         """Return the DSN of a database of this server, whether it runs or not."""
-        return make_dsn(
-            host=str(self._socket_directory()),
-            port=PORT,
-            user=ROLE,
-            dbname=database,
-            passfile=str(self.pass_file),
-        )
+        parts = {
+            "host": str(self._socket_directory()),
+            "port": PORT,
+            "user": ROLE,
+            "dbname": database,
+            "passfile": str(self.pass_file),
+        }
+        return str(make_dsn(**parts))
 
     def _usual_home(self) -> Path:
         if os.geteuid() != 0:

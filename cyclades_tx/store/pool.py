@@ -16,6 +16,7 @@ from typing import Any
 
 from psycopg2.extensions import make_dsn, parse_dsn
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,9 +24,14 @@ from cyclades_tx.errors import Unavailable
 from cyclades_tx.store.connection import Connection
 
 RETRY_FIRST_SECONDS = 0.05
-RETRY_MOST_SECONDS = 5.0
+# Callers wait for a few seconds only, and one try a second harms nobody.
+RETRY_MOST_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 10.0
+# PostgreSQL ends a statement at its limit; if it has not even said so this much later, it is
+# frozen or the network is gone.
+SILENCE_SECONDS = 10.0
+WATCH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def full_dsn(dsn: str, application_name: str, limits: Limits | None = None) -> s
     parts["options"] = " ".join(options)
     parts["client_encoding"] = "UTF8"
     parts.setdefault("application_name", application_name)
-    return make_dsn(**parts)
+    return str(make_dsn(**parts))
 
 
 async def connect(reactor: Any, dsn: str, connection: Connection) -> None:
@@ -134,10 +140,12 @@ class Pool:
         waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._reactor = reactor
-        self._dsn = full_dsn(dsn, application_name, limits or Limits())
+        self._limits = limits or Limits()
+        self._dsn = full_dsn(dsn, application_name, self._limits)
         self._least = least
         self._most = most
         self._wait_limit = wait_seconds
+        self._watch: Any = None
         self._waited = waited
         self._idle: list[Connection] = []
         self._used: set[Connection] = set()
@@ -163,14 +171,15 @@ class Pool:
     def start(self) -> None:
         """Begin to open the connections that are always kept."""
         self._grow()
+        if self._limits.statement_seconds and self._watch is None:
+            self._watch = self._reactor.callLater(WATCH_SECONDS, self._look_for_silence)
 
     def take(self) -> Connection | None:
         """Hand out a free connection at once, or None when somebody must wait."""
         while self._idle and not self._closed:
             connection = self._idle.pop()
-            # Counted as used before it is looked at: a dead one leaves through _lost.
-            self._used.add(connection)
             if connection.alive():
+                self._used.add(connection)
                 return connection
         return None
 
@@ -191,7 +200,7 @@ class Pool:
         self._grow()
         try:
             return await waiting
-        except (CancelledError, TimeoutError, _TwistedTimeout):
+        except (CancelledError, WaitTimeout):
             self._refused += 1
             raise Unavailable("The database has no connection free now; try again.") from None
         finally:
@@ -212,14 +221,15 @@ class Pool:
     async def close(self) -> None:
         """Let running work end (10 s at most), then close everything."""
         self._closed = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for call in (self._retry, self._watch):
+            if call is not None:
+                call.cancel()
+        self._retry = self._watch = None
         for connection in [*self._idle, *self._opening]:
             connection.close()
         self._idle.clear()
         while self._waiting:
-            self._waiting[0].errback(Failure(Unavailable("The service is shutting down.")))
+            self._waiting.popleft().errback(Failure(Unavailable("The service is shutting down.")))
         if self._used or self._opening:
             self._emptied = Deferred()
             self._emptied.addTimeout(
@@ -259,7 +269,8 @@ class Pool:
         except Exception as error:
             self._opening.discard(connection)
             connection.close()
-            if not self._closed:
+            # Several that failed together are one failure.
+            if not self._closed and self._retry is None:
                 self._failures += 1
                 if self._failures == 1:
                     self.log.warn("PostgreSQL cannot be reached: {why}", why=str(error).strip())
@@ -271,8 +282,10 @@ class Pool:
             if self._failures:
                 self.log.info("PostgreSQL can be reached again")
             self._failures = 0
-            if self._closed:
+            if self._closed or not connection.alive():
+                # Killed right behind the handshake; without failures in a row, try again soon.
                 connection.close()
+                self._grow()
             else:
                 self._offer(connection)
                 self._grow()
@@ -287,6 +300,15 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
             self._grow()
+
+    def _look_for_silence(self) -> None:
+        """Drop connections whose server does not even report the time limit."""
+        self._watch = self._reactor.callLater(WATCH_SECONDS, self._look_for_silence)
+        longest = self._limits.statement_seconds + SILENCE_SECONDS
+        for connection in list(self._used):
+            if connection.busy_seconds() > longest:
+                self.log.warn("PostgreSQL has been silent for {limit} s", limit=longest)
+                connection.abandon()
 
     def _look_empty(self) -> None:
         if self._emptied is not None and not self._used and not self._opening:

@@ -1,0 +1,139 @@
+"""Addresses and interfaces of a server, and the volumes attached to it: reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cyclades_tx.api.compute import documents
+from cyclades_tx.api.compute.flavors import UUID
+from cyclades_tx.api.compute.servers import read
+from cyclades_tx.api.documents import Document, Member
+from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.errors import NotFound, NotSupported
+
+if TYPE_CHECKING:
+    from cyclades_tx.api.compute.app import Routes
+
+_ADDRESSES = documents.addresses(all_facts=False)
+_SHOW = f"select json_build_object('addresses', {_ADDRESSES})::text from server where"
+_SHOW_NETWORK = (
+    "select coalesce((select json_build_object(net.key, net.value)::text"
+    f" from json_each({_ADDRESSES}) as net where net.key = %s::text), '') from server where"
+)
+
+_FIXED_IPS = (
+    "coalesce((select json_agg(json_build_object('subnet_id', subnet.uuid, 'ip_address',"
+    " host(address.address)) order by address.id) from address"
+    " join subnet on subnet.id = address.subnet_id where address.port_id = port.id), '[]')"
+)
+
+INTERFACE = Document(
+    "InterfaceAttachment",
+    (
+        Member("port_id", "port.uuid", documents.TEXT),
+        Member("net_id", "network.uuid", documents.TEXT),
+        Member("mac_addr", "port.mac::text", documents.TEXT),
+        Member("port_state", "upper(port.state)", documents.TEXT),
+        Member(
+            "fixed_ips",
+            _FIXED_IPS,
+            documents.array(documents.record(subnet_id=documents.TEXT, ip_address=documents.TEXT)),
+        ),
+        Member("tag", "null::text", documents.NULL, first=70),
+    ),
+)
+
+VOLUME = Document(
+    "VolumeAttachment",
+    (
+        Member("id", "volume.uuid", documents.TEXT, last=88),
+        Member("serverId", "server.uuid", documents.TEXT),
+        Member("volumeId", "volume.uuid", documents.TEXT),
+        Member("device", "'/dev/vd' || chr(97 + volume.position)", documents.TEXT),
+        Member("tag", "null::text", documents.NULL, first=70),
+        Member(
+            "delete_on_termination", "volume.delete_on_termination", documents.BOOLEAN, first=79
+        ),
+        Member("attachment_id", "volume.uuid", documents.TEXT, first=89),
+        Member("bdm_uuid", "volume.uuid", documents.TEXT, first=89),
+    ),
+)
+
+_PORTS = (
+    "from port join network on network.id = port.network_id where port.server_id = server.id"
+    " and port.device_owner <> 'network:floatingip'"
+)
+_VOLUMES = (
+    "from volume where volume.server_id = server.id and not volume.local"
+    " and volume.deleted_at is null"
+)
+
+
+def _list(key: str, text: str, source: str) -> str:
+    """The statement of a list of things with a ``position`` that belong to a server."""
+    thing = source.split()[1]
+    return (
+        f"select '{{\"{key}\": [' || coalesce((select string_agg({text}, ', '"
+        f" order by {thing}.position) {source}), '') || ']}}' from server where"
+    )
+
+
+def _one(key: str, text: str, source: str) -> str:
+    """The statement of one of them, by its id."""
+    thing = source.split()[1]
+    return (
+        f"select coalesce((select '{{\"{key}\": ' || {text} || '}}' {source}"
+        f" and {thing}.uuid = %s::uuid), '') from server where"
+    )
+
+
+def mount(routes: Routes, database: Any) -> None:
+    """Add the endpoints."""
+
+    async def show(call: Call, server_id: str) -> bytes:
+        return await read(database, call, server_id, _SHOW)
+
+    async def show_network(call: Call, server_id: str, network: str) -> bytes:
+        body = await read(database, call, server_id, _SHOW_NETWORK, network)
+        if not body:
+            raise NotFound(f"Network {network} could not be found.", "network")
+        return body
+
+    async def list_interfaces(call: Call, server_id: str) -> bytes:
+        sql = _list("interfaceAttachments", INTERFACE.text(call.minor), _PORTS)
+        return await read(database, call, server_id, sql)
+
+    async def show_interface(call: Call, server_id: str, port_id: str) -> bytes:
+        sql = _one("interfaceAttachment", INTERFACE.text(call.minor), _PORTS)
+        return await one(call, server_id, sql, port_id, "Port")
+
+    async def list_volumes(call: Call, server_id: str) -> bytes:
+        sql = _list("volumeAttachments", VOLUME.text(call.minor), _VOLUMES)
+        return await read(database, call, server_id, sql)
+
+    async def show_volume(call: Call, server_id: str, volume_id: str) -> bytes:
+        sql = _one("volumeAttachment", VOLUME.text(call.minor), _VOLUMES)
+        return await one(call, server_id, sql, volume_id, "Volume")
+
+    async def one(call: Call, server_id: str, sql: str, ref: str, kind: str) -> bytes:
+        body = b""
+        if UUID.fullmatch(ref) is not None:
+            body = await read(database, call, server_id, sql, ref)
+        if not body:
+            raise NotFound(f"{kind} {ref} could not be found.")
+        return body
+
+    async def not_yet(call: Call, server_id: str, **_: str) -> Reply:
+        raise NotSupported("Interfaces and volumes of a server cannot be changed here yet.")
+
+    routes.add("GET", "/servers/<server_id>/ips", show)
+    routes.add("GET", "/servers/<server_id>/ips/<network>", show_network)
+    for path, listed, shown in (
+        ("os-interface", list_interfaces, show_interface),
+        ("os-volume_attachments", list_volumes, show_volume),
+    ):
+        name = "port_id" if shown is show_interface else "volume_id"
+        routes.add("GET", f"/servers/<server_id>/{path}", listed)
+        routes.add("POST", f"/servers/<server_id>/{path}", not_yet)
+        routes.add("GET", f"/servers/<server_id>/{path}/<{name}>", shown)
+        routes.add("DELETE", f"/servers/<server_id>/{path}/<{name}>", not_yet)

@@ -1,0 +1,344 @@
+"""What may be asked of a list of servers: filters, order, and where to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cyclades_tx.api.compute import documents
+from cyclades_tx.api.frame import Call
+from cyclades_tx.errors import BadRequest, Forbidden
+
+TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
+
+#: Characters that mean something in a regular expression.
+_MAGIC = re.compile(r"[\\^$.|?*+()\[\]{}]")
+#: What makes matching slow, or means something else in PostgreSQL: references, counts, options.
+_UNSAFE = re.compile(r"\\[0-9mMyYAZ]|\(\?|\{|^\*")
+_LONGEST_PATTERN = 255
+
+#: The SQL of the keys that a list can be ordered by; ``{t}`` is the row.
+SORT_KEYS = {
+    "access_ip_v4": "coalesce(host({t}.access_ipv4), '') collate \"C\"",
+    "access_ip_v6": "coalesce(host({t}.access_ipv6), '') collate \"C\"",
+    "auto_disk_config": "{t}.disk_config",
+    "availability_zone": "coalesce({t}.availability_zone, '') collate \"C\"",
+    "config_drive": "{t}.config_drive",
+    "created_at": "{t}.created_at",
+    "display_description": "coalesce({t}.description, '') collate \"C\"",
+    "display_name": '{t}.name collate "C"',
+    "hostname": '{t}.hostname collate "C"',
+    "image_ref": "coalesce({t}.image_id, 0)",
+    "instance_type_id": "{t}.flavor_id",
+    "key_name": "coalesce({t}.key_name, '') collate \"C\"",
+    "launched_at": "coalesce({t}.launched_at, '-infinity')",
+    "locked": "{t}.locked",
+    "power_state": "{t}.charge",
+    "project_id": '{t}.project_id::text collate "C"',
+    "terminated_at": "coalesce({t}.terminated_at, '-infinity')",
+    "updated_at": "{t}.updated_at",
+    "user_id": '{t}.user_id::text collate "C"',
+    "uuid": "{t}.uuid",
+    "vm_state": "{t}.state",
+}
+_ADMIN_SORT_KEYS = {
+    "host": "coalesce({t}.node, '') collate \"C\"",
+    "node": "coalesce({t}.node, '') collate \"C\"",
+}
+#: Taken and without effect: they are the same for every server, or for nearly every one.
+_EMPTY_SORT_KEYS = frozenset(
+    {"kernel_id", "launch_index", "locked_by", "progress", "ramdisk_id", "root_device_name",
+     "task_state"}
+)  # fmt: skip
+
+
+@dataclass
+class Selection:
+    """Which servers a list shows, as SQL over ``server`` and what stands beside it.
+
+    :ivar joined: whether the conditions look beyond the server's own row.
+    """
+
+    conditions: list[str] = field(default_factory=list)
+    arguments: list[Any] = field(default_factory=list)
+    joined: bool = False
+
+    def add(self, condition: str, *arguments: Any, joined: bool = False) -> None:
+        """Narrow it."""
+        self.conditions.append(condition)
+        self.arguments.extend(arguments)
+        self.joined = self.joined or joined
+
+
+def boolean(name: str, text: str) -> bool:
+    """A truth value as clients write it.
+
+    :raise BadRequest: when it is none.
+    """
+    word = text.strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise BadRequest(f"Invalid value {text!r} for query parameter {name}: true or false is meant.")
+
+
+def moment(name: str, text: str) -> datetime:
+    """A time as ISO 8601 writes it; without a zone it is UTC.
+
+    :raise BadRequest: when it is none.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadRequest(
+            f"Invalid input for query parameters {name}. Value: {text}. It must be a time in ISO "
+            "8601."
+        ) from None
+
+
+def matching(selection: Selection, column: str, pattern: str, wrap: str = "{}") -> None:
+    """Narrow a selection by a regular expression, which may match anywhere.
+
+    What is no safe expression stands for itself. The literal text is always looked for too,
+    since people write names such as ``web+1``.
+
+    :param wrap: SQL around the condition, for columns of further rows.
+    """
+    literal = f"strpos({column}, %s::text) > 0"
+    arguments: list[str] = [pattern]
+    condition = literal
+    if _MAGIC.search(pattern) and _safe(pattern):
+        condition = f"({literal} or {column} ~ %s::text)"
+        arguments.append(pattern)
+    selection.add(wrap.format(condition), *arguments)
+
+
+def _safe(pattern: str) -> bool:
+    if len(pattern) > _LONGEST_PATTERN or _UNSAFE.search(pattern):
+        return False
+    try:
+        # What Python reads, PostgreSQL reads too, once the above is out of the way.
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def select(call: Call) -> Selection:
+    """Read the filters of a request.
+
+    :raise BadRequest: for a value that makes no sense.
+    :raise Forbidden: for what only administrators may ask.
+    """
+    who = call.who
+    selection = Selection()
+    selection.add("not server.helper")
+    all_projects = call.query("all_tenants")
+    everywhere = all_projects is not None and (
+        all_projects == "" or boolean("all_tenants", all_projects)
+    )
+    if everywhere and not who.admin:
+        raise Forbidden(
+            "Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed."
+        )
+    if not everywhere:
+        selection.add("server.project_id = %s", who.project_id)
+    else:
+        project = call.query("project_id") or call.query("tenant_id")
+        if project:
+            selection.add("server.project_id::text = %s::text", project)
+    _select_by_time(call, selection)
+    for name, read in _READERS.items():
+        values = call.queries(name)
+        if values:
+            read(call, selection, values)
+    return selection
+
+
+def _select_by_time(call: Call, selection: Selection) -> None:
+    """Deleted servers are seen by administrators who ask, and by who asks for changes."""
+    since, before = call.query("changes-since"), call.query("changes-before")
+    if before is not None and call.minor < 66:
+        before = None
+    since_at = None if since is None else moment("changes-since", since)
+    before_at = None if before is None else moment("changes-before", before)
+    if since_at is not None:
+        selection.add("server.updated_at >= %s::timestamptz", since_at)
+    if before_at is not None:
+        if since_at is not None and since_at > before_at:
+            raise BadRequest("The value of changes-since must not be after changes-before.")
+        selection.add("server.updated_at <= %s::timestamptz", before_at)
+    deleted = call.query("deleted") if call.who.admin else None
+    statuses = {status.upper() for status in call.queries("status")}
+    if "DELETED" in statuses and not call.who.admin:
+        raise Forbidden("Only administrators may list deleted instances")
+    if "DELETED" in statuses:
+        if statuses == {"DELETED"}:
+            selection.add("server.deleted_at is not null")
+    elif deleted is not None:
+        gone = deleted.strip().lower() in TRUE
+        selection.add(f"server.deleted_at is {'not ' if gone else ''}null")
+    elif since_at is None and before_at is None:
+        selection.add("server.deleted_at is null")
+
+
+Reader = Callable[[Call, Selection, list[str]], None]
+
+
+def _equal(column: str, joined: bool = False, least: int = 0, admin: bool = False) -> Reader:
+    """A filter by one of the given values; without effect below its microversion."""
+
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        if call.minor >= least and (call.who.admin or not admin):
+            selection.add(f"{column}::text = any(%s::text[])", values, joined=joined)
+
+    return read
+
+
+def _status(call: Call, selection: Selection, values: list[str]) -> None:
+    wanted = [value.upper() for value in values]
+    selection.add("seen.status = any(%s::text[])", wanted, joined=True)
+
+
+def _reference(column: str) -> Reader:
+    """A filter by an id, or a URL that ends in it."""
+
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        ids = [value.rstrip("/").rpartition("/")[2] for value in values]
+        selection.add(f"{column}::text = any(%s::text[])", ids, joined=True)
+
+    return read
+
+
+def _pattern(column: str) -> Reader:
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        matching(selection, column, values[-1])
+
+    return read
+
+
+def _address(family: int) -> Reader:
+    wrap = (
+        "exists (select 1 from port join address on address.port_id = port.id"
+        f" where port.server_id = server.id and family(address.address) = {family} and {{}})"
+    )
+
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        matching(selection, "host(address.address)", values[-1], wrap)
+
+    return read
+
+
+def _flag(column: str, least: int = 0) -> Reader:
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        if call.minor >= least:
+            selection.add(column if boolean("locked", values[-1]) else f"not {column}")
+
+    return read
+
+
+def _tagged(every: bool, wanted: bool) -> Reader:
+    """A filter by tags, several in one value with commas between them."""
+
+    def read(call: Call, selection: Selection, values: list[str]) -> None:
+        if call.minor < 26:
+            return
+        tags = sorted({tag for value in values for tag in value.split(",")})
+        has = (
+            "(select count(*) from server_tag where server_tag.server_id = server.id"
+            " and server_tag.tag = any(%s::text[]))"
+        )
+        least = len(tags) if every else 1
+        selection.add(f"{has} {'>=' if wanted else '<'} %s::bigint", tags, least)
+
+    return read
+
+
+_READERS: dict[str, Reader] = {
+    "availability_zone": _equal("coalesce(server.availability_zone, 'nova')"),
+    "config_drive": _flag("server.config_drive"),
+    "description": _pattern("coalesce(server.description, '')"),
+    "flavor": _reference("flavor.uuid"),
+    "host": _equal("server.node", admin=True),
+    "hostname": _pattern("server.hostname"),
+    "image": _reference("image.uuid"),
+    "ip": _address(4),
+    "ip6": _address(6),
+    "key_name": _equal("server.key_name"),
+    "locked": _flag("server.locked", least=73),
+    "name": _pattern("server.name"),
+    "node": _equal("server.node", admin=True),
+    "not-tags": _tagged(every=True, wanted=False),
+    "not-tags-any": _tagged(every=False, wanted=False),
+    "power_state": _equal(f"({documents.POWER})"),
+    "reservation_id": _equal("server.reservation_id"),
+    "status": _status,
+    "tags": _tagged(every=True, wanted=True),
+    "tags-any": _tagged(every=False, wanted=True),
+    "task_state": _equal(f"({documents.TASK})", joined=True),
+    "user_id": _equal("server.user_id"),
+    "uuid": _equal("server.uuid"),
+    "vm_state": _equal(f"({documents.VM_STATE})"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is ordered: pairs of an SQL template and ``asc`` or ``desc``."""
+
+    keys: tuple[tuple[str, str], ...]
+
+    def sql(self) -> str:
+        """What stands after ``order by``."""
+        return ", ".join(f"{template.format(t='server')} {way}" for template, way in self.keys)
+
+    def after(self) -> str:
+        """The condition that a row comes after the row ``marker``."""
+        ways = {way for _, way in self.keys}
+        if len(ways) == 1:
+            sign = ">" if ways == {"asc"} else "<"
+            mine = ", ".join(template.format(t="server") for template, _ in self.keys)
+            theirs = ", ".join(template.format(t="marker") for template, _ in self.keys)
+            return f"({mine}) {sign} ({theirs})"
+        condition = "false"
+        for template, way in reversed(self.keys):
+            mine, theirs = template.format(t="server"), template.format(t="marker")
+            sign = ">" if way == "asc" else "<"
+            condition = f"({mine} {sign} {theirs} or ({mine} = {theirs} and {condition}))"
+        return condition
+
+
+def order(call: Call) -> Order:
+    """Read the order of a list; newest first when none is asked for.
+
+    :raise BadRequest: for a key or direction that there is not.
+    """
+    keys, ways = call.queries("sort_key"), call.queries("sort_dir")
+    keys = [key.strip() for key in keys] or ["created_at"]
+    ways = [way.strip().lower() for way in ways] or ["desc"]
+    if any(way not in ("asc", "desc") for way in ways):
+        raise BadRequest("Invalid input for query parameters sort_dir: asc or desc is meant.")
+    if len(ways) > len(keys):
+        raise BadRequest("Sort direction size exceeds sort key size")
+    ways += [ways[0]] * (len(keys) - len(ways))
+    found: dict[str, str] = {}
+    for key, way in zip(keys, ways, strict=True):
+        template = SORT_KEYS.get(key)
+        if key in _ADMIN_SORT_KEYS:
+            if not call.who.admin:
+                raise Forbidden(f"Only administrators can sort servers by {key}")
+            template = _ADMIN_SORT_KEYS[key]
+        if key in _EMPTY_SORT_KEYS:
+            continue
+        if template is None or (key == "locked" and call.minor < 73):
+            raise BadRequest(f"Invalid input for query parameters sort_key. Value: {key}.")
+        found.setdefault(template, way)
+    found.setdefault(SORT_KEYS["created_at"], ways[0])
+    found["{t}.id"] = ways[0]
+    return Order(tuple(found.items()))

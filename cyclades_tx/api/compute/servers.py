@@ -1,0 +1,193 @@
+"""Servers: list, show, create, change, delete."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from cyclades_tx.api.compute import documents, paging
+from cyclades_tx.api.compute.changed_server import changes_of
+from cyclades_tx.api.compute.filters import Order, order, select
+from cyclades_tx.api.compute.flavors import UUID
+from cyclades_tx.api.compute.new_server import new_server
+from cyclades_tx.api.documents import Document, one
+from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from cyclades_tx.api.compute.app import Routes
+    from cyclades_tx.flows.servers import Servers
+
+#: Rows of servers that a caller sees: by uuid, in the project; administrators see all projects.
+MINE = "server.uuid = %s::uuid and server.project_id = %s"
+ANY = "server.uuid = %s::uuid and %s::text is not null"
+LIVE = " and server.deleted_at is null"
+
+_GIVEN = "(select %s::text as base, %s::text as prefix) as given"
+
+
+def no_server(ref: str) -> NotFound:
+    """The fault for a server that is not there or not the caller's to see."""
+    return NotFound(f"Instance {ref} could not be found.", "server")
+
+
+async def read(database: Any, call: Call, ref: str, sql: str, *more: Any, live: bool = True) -> bytes:
+    """Read one document that belongs to a server.
+
+    :param sql: ends in ``where``; the condition on ``server`` is added.
+    :param more: the arguments of ``sql``.
+    :raise NotFound: when the caller sees no such server.
+    """
+    if UUID.fullmatch(ref) is None:
+        raise no_server(ref)
+    who = call.who
+    sql += " " + (ANY if who.admin else MINE) + (LIVE if live else "")
+    body: bytes | None = await database.document(sql, (*more, ref, who.project_id))
+    if body is None:
+        raise no_server(ref)
+    return body
+
+
+@lru_cache(maxsize=1024)
+def show_text(document: Document, minor: int, admin: bool) -> str:
+    """The statement that shows one server; ends in its condition."""
+    return (
+        f"select {one('server', document.text(minor, admin))} from {_GIVEN} cross join server"
+        f"{documents.SERVER_ROWS} where {ANY if admin else MINE}{LIVE}"
+    )
+
+
+@lru_cache(maxsize=512)
+def _list_text(
+    document: Document, minor: int, admin: bool, filters: str, joined: bool, order: Order, marker: bool
+) -> str:
+    source = "server" + (" join server marker on marker.id = %s::bigint" if marker else "")
+    if joined:
+        source += documents.SERVER_ROWS
+    if marker:
+        filters += f" and {order.after()}"
+    rows = "" if document is documents.SERVER_ITEM else documents.SERVER_ROWS
+    by = order.sql()
+    return (
+        "with given as (select %s::text as base, %s::text as prefix, %s::bigint as most,"
+        " %s::text as link), page as ("
+        f"select server.id, server.uuid as marker, row_number() over (order by {by}) as place"
+        f" from {source} where {filters} order by {by} limit %s::bigint),"
+        f" items as (select page.place, {document.text(minor, admin)} as item"
+        f" from given cross join page join server on server.id = page.id{rows}"
+        " where page.place <= given.most) " + paging.list_text("servers")
+    )
+
+
+class Views:
+    """The endpoints of servers themselves.
+
+    :param instance_prefix: what the names of the instances at Ganeti begin with.
+    """
+
+    def __init__(self, database: Any, servers: Servers, instance_prefix: str) -> None:
+        self._database = database
+        self._servers = servers
+        self._prefix = instance_prefix
+
+    def mount(self, routes: Routes) -> None:
+        """Add the endpoints."""
+        routes.add("GET", "/servers", self.list_items)
+        routes.add("POST", "/servers", self.create)
+        routes.add("GET", "/servers/detail", self.list_details)
+        routes.add("GET", "/servers/<server_id>", self.show)
+        routes.add("PUT", "/servers/<server_id>", self.update)
+        routes.add("DELETE", "/servers/<server_id>", self.delete)
+
+    async def show(self, call: Call, server_id: str) -> bytes:
+        """``GET /servers/S``."""
+        return await self._document(call, server_id, documents.SERVER)
+
+    async def list_items(self, call: Call) -> bytes:
+        """``GET /servers``."""
+        return await self._list(call, documents.SERVER_ITEM)
+
+    async def list_details(self, call: Call) -> bytes:
+        """``GET /servers/detail``."""
+        return await self._list(call, documents.SERVER_DETAIL)
+
+    async def create(self, call: Call) -> Reply:
+        """``POST /servers``."""
+        asked = new_server(call)
+        created = await self._servers.create(call.who, asked.server, call.request_id)
+        uuid = created.uuids[0]
+        base = call.base_url + "/compute"
+        location = f"{base}/v2.1/servers/{uuid}"
+        if asked.return_reservation_id:
+            body: dict[str, Any] = {"reservation_id": created.reservation_id}
+        else:
+            body = {
+                "server": {
+                    "id": uuid,
+                    "links": [
+                        {"rel": "self", "href": location},
+                        {"rel": "bookmark", "href": f"{base}/servers/{uuid}"},
+                    ],
+                    "adminPass": created.admin_password,
+                    "security_groups": [{"name": name} for name in created.security_groups],
+                    "OS-DCF:diskConfig": asked.server.disk_config,
+                }
+            }
+        return Reply(202, body, {"location": location})
+
+    async def update(self, call: Call, server_id: str) -> bytes:
+        """``PUT /servers/S``."""
+        changes = changes_of(call)
+        await self._servers.update(call.who, server_id, changes)
+        document = documents.SERVER if call.minor >= 75 else documents.SERVER_CHANGED
+        return await self._document(call, server_id, document)
+
+    async def delete(self, call: Call, server_id: str) -> Reply:
+        """``DELETE /servers/S``."""
+        await self._servers.delete(call.who, server_id, call.request_id)
+        return Reply(204)
+
+    async def _document(self, call: Call, ref: str, document: Document) -> bytes:
+        # The hottest path of all: one prepared statement, its bytes are the reply.
+        if UUID.fullmatch(ref) is None:
+            raise no_server(ref)
+        who = call.who
+        body: bytes | None = await self._database.document(
+            show_text(document, call.minor, who.admin),
+            (call.base_url + "/compute", self._prefix, ref, who.project_id),
+        )
+        if body is None:
+            raise no_server(ref)
+        return body
+
+    async def _list(self, call: Call, document: Document) -> bytes:
+        most = paging.limit(call)
+        by = order(call)
+        selection = select(call)
+        before: tuple[Any, ...] = ()
+        marker = call.query("marker")
+        if marker is not None:
+            before = (await self._marker(call, marker),)
+        who = call.who
+        filters = " and ".join(selection.conditions)
+        sql = _list_text(
+            document, call.minor, who.admin, filters, selection.joined, by, marker is not None
+        )
+        given = (call.base_url + "/compute", self._prefix, most, paging.next_url(call))
+        body: bytes = await self._database.document(
+            sql, (*given, *before, *selection.arguments, most + 1)
+        )
+        return body
+
+    async def _marker(self, call: Call, marker: str) -> int:
+        """The id of the server after which the page begins."""
+        found = None
+        if UUID.fullmatch(marker) is not None:
+            who = call.who
+            condition = ANY if who.admin else MINE
+            found = await self._database.value(
+                f"select server.id from server where {condition}", (marker, who.project_id)
+            )
+        if found is None:
+            raise BadRequest(f"marker [{marker}] not found")
+        return int(found)

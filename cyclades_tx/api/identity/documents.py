@@ -1,0 +1,185 @@
+"""The documents of Identity: members and their SQL; those of a token are put together here.
+
+The placeholder of each document is the base URL of the service.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from cyclades_tx.api.documents import Document, Member, many
+from cyclades_tx.identity.catalog import Catalog
+from cyclades_tx.identity.logins import Issued
+
+DOMAIN_ID = "default"
+DOMAIN = {"id": DOMAIN_ID, "name": "Default"}
+
+_TEXT = {"type": "string"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_TRUTH = {"type": "boolean"}
+_OBJECT = {"type": "object"}
+_LIST = {"type": "array"}
+_NULL = {"type": "null"}
+_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_MICROSECONDS = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
+
+
+def _links(path: str) -> Member:
+    return Member("links", f"json_build_object('self', %s::text || {path})", _OBJECT)
+
+
+PROJECT = Document(
+    "Project",
+    [
+        Member("id", "p.id", _ID),
+        Member("name", "p.name", _TEXT),
+        Member("domain_id", "'default'", _TEXT),
+        Member("description", "p.description", _TEXT),
+        Member("enabled", "p.enabled", _TRUTH),
+        Member("parent_id", "'default'", _TEXT),
+        Member("is_domain", "false", _TRUTH),
+        Member("tags", "'[]'::json", _LIST),
+        Member("options", "'{}'::json", _OBJECT),
+        _links("'/identity/v3/projects/' || p.id"),
+    ],
+)
+
+USER = Document(
+    "User",
+    [
+        Member("id", "u.id", _ID),
+        Member("name", "u.name", _TEXT),
+        Member("domain_id", "'default'", _TEXT),
+        Member("description", "u.description", _TEXT),
+        Member("email", "u.email", _TEXT_OR_NULL),
+        Member("enabled", "u.enabled", _TRUTH),
+        Member("default_project_id", "u.default_project_id", _TEXT_OR_NULL),
+        Member("password_expires_at", "null", _NULL),
+        Member("options", "'{}'::json", _OBJECT),
+        _links("'/identity/v3/users/' || u.id"),
+    ],
+)
+
+ROLE = Document(
+    "Role",
+    [
+        Member("id", "r.id", _ID),
+        Member("name", "r.name", _TEXT),
+        Member("domain_id", "null", _NULL),
+        Member("description", "null", _NULL),
+        Member("options", "'{}'::json", _OBJECT),
+        _links("'/identity/v3/roles/' || r.id"),
+    ],
+)
+
+_ASSIGNMENT_LINK = Member(
+    "links",
+    "json_build_object('assignment', %s::text || '/identity/v3/projects/' || p.id"
+    " || '/users/' || u.id || '/roles/' || r.id)",
+    _OBJECT,
+)
+
+ASSIGNMENT = Document(
+    "RoleAssignment",
+    [
+        Member("role", "json_build_object('id', r.id)", _OBJECT),
+        Member("user", "json_build_object('id', u.id)", _OBJECT),
+        Member("scope", "json_build_object('project', json_build_object('id', p.id))", _OBJECT),
+        _ASSIGNMENT_LINK,
+    ],
+)
+
+_DOMAIN_SQL = "json_build_object('id', 'default', 'name', 'Default')"
+
+NAMED_ASSIGNMENT = Document(
+    "NamedRoleAssignment",
+    [
+        Member("role", "json_build_object('id', r.id, 'name', r.name)", _OBJECT),
+        Member(
+            "user",
+            f"json_build_object('id', u.id, 'name', u.name, 'domain', {_DOMAIN_SQL})",
+            _OBJECT,
+        ),
+        Member(
+            "scope",
+            "json_build_object('project', json_build_object('id', p.id, 'name', p.name,"
+            f" 'domain', {_DOMAIN_SQL}))",
+            _OBJECT,
+        ),
+        _ASSIGNMENT_LINK,
+    ],
+)
+
+CREDENTIAL = Document(
+    "ApplicationCredential",
+    [
+        Member("id", "c.id", _ID),
+        Member("name", "c.name", _TEXT),
+        Member("description", "c.description", _TEXT),
+        Member("user_id", "c.user_id", _ID),
+        Member("project_id", "c.project_id", _ID),
+        Member(
+            "roles",
+            "(select coalesce(json_agg(json_build_object('id', r.id, 'name', r.name,"
+            " 'domain_id', null) order by r.name), '[]'::json)"
+            " from role r where r.id::text = any (c.role_ids))",
+            _LIST,
+        ),
+        Member("access_rules", "'[]'::json", _LIST),
+        Member("unrestricted", "c.unrestricted", _TRUTH),
+        Member(
+            "expires_at", f"to_char(c.expires_at at time zone 'UTC', {_MICROSECONDS})", _TEXT_OR_NULL
+        ),
+        _links(
+            "'/identity/v3/users/' || c.user_id || '/application_credentials/' || c.id"
+        ),
+    ],
+)
+
+
+def listing(key: str) -> str:
+    """The SQL of a list: rows named ``listed``; the placeholder is the list's own URL."""
+    return (
+        f"json_build_object('links', json_build_object('self', %s::text, 'previous', null,"
+        f" 'next', null), '{key}', ({many('listed.document', 'listed.name, listed.id')})::json)::text"
+    )
+
+
+def list_document(key: str, items: list[Any], self_url: str) -> dict[str, Any]:
+    """A list that is not in the database, as the others look."""
+    return {"links": {"self": self_url, "previous": None, "next": None}, key: items}
+
+
+def time_text(at: datetime) -> str:
+    """A time as Identity writes it: UTC, six digits, ``Z``."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def token_document(issued: Issued, catalog: Catalog | None) -> dict[str, Any]:
+    """Everything about a token except its text.
+
+    :param catalog: None: without it, as ``?nocatalog`` asks for.
+    """
+    who = issued.who
+    token: dict[str, Any] = {
+        "methods": list(who.methods),
+        "user": {
+            "id": who.user_id,
+            "name": who.user_name,
+            "domain": DOMAIN,
+            "password_expires_at": None,
+        },
+        "audit_ids": list(who.audit_ids),
+        "issued_at": time_text(who.issued_at) if who.issued_at else None,
+        "expires_at": time_text(who.expires_at) if who.expires_at else None,
+    }
+    if who.project_id is not None:
+        token["project"] = {"id": who.project_id, "name": who.project_name, "domain": DOMAIN}
+        token["is_domain"] = False
+        token["roles"] = [{"id": role_id, "name": name} for role_id, name in issued.roles]
+        if catalog is not None:
+            token["catalog"] = catalog.entries(who.project_id)
+    if who.application_credential_id is not None:
+        token["application_credential"] = {"id": who.application_credential_id}
+    return {"token": token}

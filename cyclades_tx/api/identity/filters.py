@@ -1,0 +1,24 @@
+"""Reading the filters of lists; what nobody knows is ignored."""
+
+from __future__ import annotations
+
+from cyclades_tx.api.frame import Call
+
+_FALSE = ("0", "false", "f", "no", "n", "off")
+
+
+def truth(call: Call, name: str) -> bool | None:
+    """A yes or no in the query, or None; its mere name is a yes."""
+    value = call.query(name)
+    if value is None:
+        # Twisted leaves names without a value out.
+        return None
+    return value.strip().lower() not in _FALSE
+
+
+def flag(call: Call, name: str) -> bool:
+    """Whether a query has a name, with any value but a no, or without one (``?nocatalog``)."""
+    _, _, query = call.request.uri.partition(b"?")
+    if name.encode() in query.split(b"&"):
+        return True
+    return truth(call, name) is True

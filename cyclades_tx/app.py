@@ -1,0 +1,306 @@
+"""The whole service: what ``twistd cyclades_tx`` starts.
+
+Everything is built here out of a :class:`~cyclades_tx.world.World`, according to the roles that
+the configuration gives this process; nothing below imports the reactor.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import Any
+
+import orjson
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from cyclades_tx import limits, log
+from cyclades_tx.api import vmapi
+from cyclades_tx.api.admin import AdminResource
+from cyclades_tx.api.compute import app as compute
+from cyclades_tx.api.errors import nova_fault
+from cyclades_tx.api.frame import Call, Frame, Reply
+from cyclades_tx.api.frame import Service as Dialect
+from cyclades_tx.api.identity import app as identity
+from cyclades_tx.api.image import app as image
+from cyclades_tx.api.network import app as network
+from cyclades_tx.api.site import ApiSite
+from cyclades_tx.config import Config
+from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
+from cyclades_tx.lag import LagSampler
+from cyclades_tx.loops.clusters import Drive, Drives
+from cyclades_tx.loops.leases import Lease, Leases
+from cyclades_tx.metrics import OpenOperations
+from cyclades_tx.store.migrations import check_schema
+from cyclades_tx.world import World
+
+#: How often what has expired is thrown away.
+SWEEP_SECONDS = 60.0
+
+#: How long the start waits for a database that is not there yet.
+START_PATIENCE_SECONDS = 60.0
+
+
+class Options(usage.Options):
+    """What can be said to ``twistd cyclades_tx``."""
+
+    optParameters = [  # noqa: RUF012 - how usage.Options wants it
+        ["config", "c", "/etc/cyclades_tx/cyclades_tx.toml", "The configuration file."],
+        [
+            "with-simulator",
+            None,
+            None,
+            "Host the simulated Ganeti clusters of this folder too (for trying things out).",
+        ],
+    ]
+
+    def postOptions(self) -> None:
+        """Read the configuration now, so that an error is told before anything starts.
+
+        :raise UsageError: names the file, the key and what is allowed.
+        """
+        try:
+            self["loaded"] = Config.load(self["config"])
+        except ConfigError as error:
+            raise usage.UsageError(error.message) from None
+
+
+def makeService(options: Options) -> IService:
+    """Build the service for twistd."""
+    from twisted.internet import reactor
+
+    config: Config = options["loaded"]
+    limits.raise_descriptor_limit()
+    whole = log.LoggedService(log.observer(config.log))
+    try:
+        world = World.real(reactor, config)
+    except ConfigError as error:
+        sys.exit(f"{options['config']}: {error.message}")
+    Cyclades(world).setServiceParent(whole)
+    if options["with-simulator"]:
+        from cyclades_tx.ganeti.simulator import hosted
+
+        hosted(options["with-simulator"], reactor).setServiceParent(whole)
+    return whole
+
+
+class Cyclades(MultiService):
+    """One process of the service.
+
+    It listens only when the database answers and has the schema of this release; without that
+    it ends with a sentence and the exit code 1.
+    """
+
+    log = Logger()
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self._ports: list[IListeningPort] = []
+        self._leases: Leases | None = None
+        self._drives: Drives | None = None
+        self._starting: Deferred[None] | None = None
+        self._sweeping: LoopingCall | None = None
+        self._lag = LagSampler(world.reactor, world.metrics.lag)
+        self._lag.setServiceParent(self)
+
+    def startService(self) -> None:
+        """Begin; what has to be waited for is waited for in the background."""
+        super().startService()
+        self._starting = ensureDeferred(self._start())
+        self._starting.addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        """End in order: no new requests, no new turns, then the database."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _start(self) -> None:
+        world = self.world
+        world.database.start()
+        await self._schema()
+        roles = world.config.server.roles
+        if "api" in roles or "vmapi" in roles:
+            world.identity.start()
+        if "loops" in roles:
+            await self._start_loops()
+        if world.config.admin.port:
+            await self._start_admin()
+        if "api" in roles or "vmapi" in roles:
+            site = ApiSite(
+                api(world, roles).klein.resource(),
+                world.config.server.max_body_bytes,
+                timeout=world.config.server.request_timeout_seconds,
+            )
+            for listen in world.config.listen:
+                endpoint = serverFromString(world.reactor, listen.endpoint)
+                self._ports.append(await endpoint.listen(site))
+                self.log.info("service.listening", url=listen.url, roles=",".join(roles))
+
+    async def _schema(self) -> None:
+        """Wait for the database for a while, then check its schema."""
+        patience_until = self.world.reactor.seconds() + START_PATIENCE_SECONDS
+        while True:
+            try:
+                await check_schema(self.world.database)
+                return
+            except Unavailable:
+                if self.world.reactor.seconds() > patience_until:
+                    raise
+
+    async def _start_loops(self) -> None:
+        world = self.world
+        drives = Drives(world.reactor, world.database, world.clusters.drive, self._drive)
+        drives.start()
+        self._drives = drives
+        self._leases = Leases(
+            world.reactor,
+            world.dsn,
+            world.driver,
+            drives.gained,
+            drives.lost,
+            world.config.ganeti.lease_seconds,
+        )
+        self._leases.start()
+        self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
+        self._sweeping.clock = world.reactor
+        self._sweeping.start(SWEEP_SECONDS)
+
+    def _drive(self, row: Any, cluster: Any, lease: Lease) -> Drive:
+        world = self.world
+
+        def open_token(uuid: str, sealed: str) -> str:
+            return world.keyring.decrypt("config_token", uuid, bytes.fromhex(sealed))
+
+        def config_url(token: str) -> str:
+            return f"{world.config.vmapi_url}/v1.0/server-params/{token}"
+
+        return Drive(
+            world.reactor,
+            world.database,
+            cluster,
+            row,
+            lease,
+            world.vault,
+            open_token,
+            config_url,
+            world.config.ganeti,
+            world.config.operations,
+            world.crash,
+            random.Random(),
+        )
+
+    async def _start_admin(self) -> None:
+        world = self.world
+        section = world.config.admin
+
+        async def database() -> None:
+            await world.database.value("select 1")
+
+        async def schema() -> None:
+            await check_schema(world.database)
+
+        async def clusters() -> None:
+            rows = await world.database.all(
+                "select name, unreachable_reason from cluster where reachable = false and not offline"
+            )
+            if rows:
+                raise Unavailable("; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows))
+
+        async def count_operations() -> None:
+            rows = await world.database.all(
+                "select kind, state, count(*) as count,"
+                " extract(epoch from now() - min(created_at))::float8 as oldest"
+                " from operation where finished_at is null group by kind, state"
+            )
+            world.metrics.operations(
+                OpenOperations(row.kind, row.state, row.count, row.oldest) for row in rows
+            )
+
+        world.metrics.before_scrape("operations", count_operations)
+        checks = {"database": database, "schema": schema, "clusters": clusters}
+        resource = AdminResource(world.reactor, world.metrics, checks)
+        family = "tcp6" if ":" in section.address else "tcp"
+        address = section.address.replace(":", "\\:")
+        endpoint = serverFromString(
+            world.reactor, f"{family}:{section.port}:interface={address}"
+        )
+        self._ports.append(await endpoint.listen(Site(resource)))
+
+    async def _sweep(self) -> None:
+        try:
+            await self.world.identity.sweep()
+        except Exception:
+            self.log.failure("loop.turn_failed", Failure(), loop="sweep")
+
+    def _failed(self, failure: Failure) -> None:
+        """The start did not succeed: say why, and end the process."""
+        error = failure.value
+        if isinstance(error, SchemaError | ConfigError | Unavailable):
+            self.log.critical("service.not_started", reason=error.message)
+        else:
+            self.log.failure("service.not_started", failure)
+        reactor = self.world.reactor
+        reactor.addSystemEventTrigger("after", "shutdown", _exit_with_failure)
+        reactor.callWhenRunning(reactor.stop)
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await _done(port.stopListening())
+        if self._sweeping is not None and self._sweeping.running:
+            self._sweeping.stop()
+        if self._leases is not None:
+            await self._leases.stop()
+        if self._drives is not None:
+            await self._drives.stop()
+        await self.world.close()
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    os._exit(1)
+
+
+async def _done(value: Any) -> None:
+    if isinstance(value, Deferred):
+        await value
+
+
+def api(world: World, roles: tuple[str, ...]) -> Frame:
+    """The services that users speak to."""
+    config = world.config
+    frame = Frame(world.reactor, world.identity, config.public_url, world.metrics.request)
+    _mount_health(frame)
+    if "vmapi" in roles:
+        vmapi.mount(frame, world.vault)
+    if "api" in roles:
+        identity.mount(
+            frame,
+            world.identity,
+            world.people,
+            region=config.identity.region,
+            trusted_proxies=config.server.trusted_proxies,
+        )
+        compute.mount(frame, world.database, world.servers, world.keypairs)
+        network.mount(frame, world.database)
+        image.mount(frame, world.database)
+    return frame
+
+
+def _mount_health(frame: Frame) -> None:
+    dialect = Dialect("health", nova_fault)
+
+    async def healthz(call: Call) -> Reply:
+        """The process listens only when it is ready, so an answer is a yes."""
+        return Reply(200, orjson.dumps({"status": "ok"}))
+
+    frame.endpoint(dialect, "GET", "/healthz", healthz, token=False)
+

@@ -1,0 +1,290 @@
+"""The client of one Ganeti cluster, over its Remote API (RAPI, protocol version 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
+
+from cyclades_tx.ganeti import words
+from cyclades_tx.ganeti.exchange import Gate, RapiCredentials, RapiLimits, RapiWire, no_guard
+from cyclades_tx.ganeti.interfaces import GanetiRefused, GanetiUncertain, IGanetiCluster
+from cyclades_tx.ganeti.large_json import LargeJson
+from cyclades_tx.ganeti.tls import RapiAddress
+from cyclades_tx.ganeti.words import OddReply
+from cyclades_tx.model.instance import (
+    Capacity,
+    ClusterInfo,
+    Instance,
+    InstanceGlance,
+    NewDisk,
+    NewInstance,
+    NewNetwork,
+    NewNic,
+    SeenNetwork,
+)
+from cyclades_tx.model.job import Job, JobStatus
+
+__all__ = ["RapiAddress", "RapiCluster", "RapiCredentials", "RapiLimits"]
+
+T = TypeVar("T")
+
+#: Ganeti 3.1 dropped ``hotplug_if_possible`` and gave ``hotplug`` the default true.
+_HOTPLUG_CHANGED_IN = (3, 1)
+
+
+@implementer(IGanetiCluster)
+class RapiCluster:
+    """One cluster, asked and changed over its RAPI.
+
+    :param reactor: for connections and time.
+    :param address: where the RAPI listens and what proves its identity.
+    :param credentials: a RAPI user with write access.
+    :param guard: called when the bytes of a change are about to leave; what it raises stops
+        the change and comes out of the call (``LostLease``).
+    :param gate: what every exchange goes through: a connection limit and a breaker.
+    :param large_json: parses replies over the limit; without it they are parsed here.
+    :param agent: in place of connections of our own (an in-memory agent in tests).
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        address: RapiAddress,
+        credentials: RapiCredentials,
+        *,
+        limits: RapiLimits | None = None,
+        guard: Callable[[], None] = no_guard,
+        gate: Gate | None = None,
+        large_json: LargeJson | None = None,
+        agent: IAgent | None = None,
+    ) -> None:
+        self._wire = RapiWire(
+            reactor, address, credentials, limits or RapiLimits(), guard, gate, large_json, agent
+        )
+        self._version: str | None = None
+
+    async def close(self) -> None:
+        """Close the connections that are kept open."""
+        await self._wire.close()
+
+    # Questions -----------------------------------------------------------------------------
+
+    async def info(self) -> ClusterInfo:
+        found = words.info(await self._wire.ask("GET", "/2/info"))
+        self._version = found.version
+        return found
+
+    async def capacity(self) -> Capacity:
+        return words.capacity(await self._wire.ask("GET", "/2/nodes", {"bulk": "1"}))
+
+    async def groups(self) -> tuple[str, ...]:
+        return words.groups(await self._wire.ask("GET", "/2/groups"))
+
+    async def instance(self, name: str) -> Instance | None:
+        return (await self.instances((name,))).get(name)
+
+    async def instances(self, names: tuple[str, ...]) -> dict[str, Instance]:
+        if not names:
+            return {}
+        rows = await self._wire.query(
+            "instance", words.INSTANCE_FIELDS, words.any_of("name", names)
+        )
+        found = (words.instance(row) for row in rows)
+        return {instance.name: instance for instance in found}
+
+    async def glance(self, prefix: str) -> tuple[InstanceGlance, ...]:
+        rows = await self._wire.query("instance", words.GLANCE_FIELDS, words.begins_with(prefix))
+        return tuple(words.glance(row) for row in rows)
+
+    async def jobs(self, ids: tuple[int, ...]) -> dict[int, Job]:
+        if not ids:
+            return {}
+        rows = await self._wire.query("job", words.JOB_FIELDS, words.these_jobs(ids))
+        found = {number: Job(number, JobStatus.UNKNOWN) for number in ids}
+        found.update((job.id, job) for job in map(words.job, rows))
+        return found
+
+    async def jobs_for(self, name: str, reason: str) -> tuple[Job, ...]:
+        rows = await self._wire.query("job", words.JOB_FIELDS_WITH_REASON, words.jobs_on(name))
+        found = [words.job(row) for row in rows if words.concerns(row, name)]
+        ours = (job for job in found if reason in job.reasons)
+        return tuple(sorted(ours, key=lambda job: job.id, reverse=True))
+
+    async def network(self, name: str) -> SeenNetwork | None:
+        rows = await self._wire.query(
+            "network", words.NETWORK_FIELDS, words.any_of("name", (name,))
+        )
+        return words.network(rows[0]) if rows else None
+
+    async def networks(self) -> tuple[SeenNetwork, ...]:
+        rows = await self._wire.query("network", words.NETWORK_FIELDS, None)
+        return tuple(words.network(row) for row in rows)
+
+    # Changes -------------------------------------------------------------------------------
+
+    async def create_instance(self, new: NewInstance, reason: str) -> int:
+        return await self._submit("POST", "/2/instances", reason, words.create_body(new))
+
+    async def remove_instance(
+        self, name: str, reason: str, shutdown_timeout_seconds: int | None = None
+    ) -> int:
+        body = _given(shutdown_timeout=shutdown_timeout_seconds)
+        return await self._submit("DELETE", _path("instances", name), reason, body)
+
+    async def start_instance(self, name: str, reason: str) -> int:
+        return await self._submit("PUT", _path("instances", name, "startup"), reason)
+
+    async def stop_instance(
+        self, name: str, reason: str, timeout_seconds: int | None = None
+    ) -> int:
+        body = _given(timeout=timeout_seconds)
+        return await self._submit("PUT", _path("instances", name, "shutdown"), reason, body)
+
+    async def reboot_instance(self, name: str, reason: str, hard: bool) -> int:
+        body = _given(shutdown_timeout=0 if hard else None)
+        path = _path("instances", name, "reboot")
+        return await self._submit("POST", path, reason, body, [("type", "hard")])
+
+    async def resize_instance(self, name: str, reason: str, vcpus: int, memory_mib: int) -> int:
+        beparams = {"vcpus": vcpus, "minmem": memory_mib, "maxmem": memory_mib}
+        return await self._modify(name, reason, {"beparams": beparams})
+
+    async def add_nic(
+        self, name: str, reason: str, nic: NewNic, hotplug: bool, depends: tuple[int, ...] = ()
+    ) -> int:
+        body: dict[str, Any] = {"nics": [["add", "-1", words.nic_words(nic)]]}
+        if depends:
+            body["depends"] = words.depends_words(depends)
+        return await self._modify(name, reason, body, hotplug)
+
+    async def remove_nic(self, name: str, reason: str, nic_name: str, hotplug: bool) -> int:
+        return await self._modify(name, reason, {"nics": [["remove", nic_name, {}]]}, hotplug)
+
+    async def add_disk(
+        self,
+        name: str,
+        reason: str,
+        disk: NewDisk,
+        hotplug: bool,
+        wait_for_sync: bool | None = None,
+    ) -> int:
+        body: dict[str, Any] = {"disks": [["add", "-1", words.disk_words(disk)]]}
+        if wait_for_sync is not None:
+            body["wait_for_sync"] = wait_for_sync
+        return await self._modify(name, reason, body, hotplug)
+
+    async def remove_disk(self, name: str, reason: str, disk_name: str, hotplug: bool) -> int:
+        return await self._modify(name, reason, {"disks": [["remove", disk_name, {}]]}, hotplug)
+
+    async def set_hypervisor_parameters(
+        self, name: str, reason: str, hvparams: dict[str, object]
+    ) -> int:
+        return await self._modify(name, reason, {"hvparams": hvparams})
+
+    async def reinstall_instance(
+        self, name: str, reason: str, os: str, osparams: dict[str, str], start: bool
+    ) -> int:
+        body = {"os": os, "osparams": osparams, "start": start}
+        return await self._submit("POST", _path("instances", name, "reinstall"), reason, body)
+
+    async def add_tags(self, name: str, reason: str, tags: tuple[str, ...]) -> int:
+        pairs = [("tag", tag) for tag in tags]
+        return await self._submit("PUT", _path("instances", name, "tags"), reason, {}, pairs)
+
+    async def remove_tags(self, name: str, reason: str, tags: tuple[str, ...]) -> int:
+        pairs = [("tag", tag) for tag in tags]
+        return await self._submit("DELETE", _path("instances", name, "tags"), reason, {}, pairs)
+
+    async def create_network(self, new: NewNetwork, reason: str) -> int:
+        return await self._submit("POST", "/2/networks", reason, words.network_body(new))
+
+    async def connect_network(
+        self,
+        name: str,
+        reason: str,
+        group: str,
+        mode: str,
+        link: str,
+        conflicts_check: bool = False,
+        depends: tuple[int, ...] = (),
+    ) -> int:
+        body: dict[str, Any] = {
+            "group_name": group,
+            "network_mode": mode,
+            "network_link": link,
+            "conflicts_check": conflicts_check,
+        }
+        if depends:
+            body["depends"] = words.depends_words(depends)
+        return await self._submit("PUT", _path("networks", name, "connect"), reason, body)
+
+    async def disconnect_network(self, name: str, reason: str, group: str) -> int:
+        body = {"group_name": group}
+        return await self._submit("PUT", _path("networks", name, "disconnect"), reason, body)
+
+    async def remove_network(self, name: str, reason: str, depends: tuple[int, ...] = ()) -> int:
+        body = {"depends": words.depends_words(depends)} if depends else {}
+        return await self._submit("DELETE", _path("networks", name), reason, body)
+
+    async def cancel_job(self, job_id: int) -> bool:
+        answer = await self._wire.change("DELETE", _path("jobs", str(job_id)), [], {})
+        return _certain(words.cancelled, answer)
+
+    async def check_write_access(self) -> None:
+        await self._wire.change("PUT", "/2/modify", [], {})
+
+    async def _modify(
+        self, name: str, reason: str, body: dict[str, Any], hotplug: bool | None = None
+    ) -> int:
+        if hotplug is not None:
+            body.update(await self._hotplug(hotplug))
+        return await self._submit("PUT", _path("instances", name, "modify"), reason, body)
+
+    async def _hotplug(self, wanted: bool) -> dict[str, bool]:
+        """Return the word for hot-plugging that this cluster's version understands."""
+        if self._version is None:
+            await self.info()
+        if _version_tuple(self._version) >= _HOTPLUG_CHANGED_IN:
+            return {"hotplug": wanted}
+        return {"hotplug_if_possible": True} if wanted else {}
+
+    async def _submit(
+        self,
+        method: str,
+        path: str,
+        reason: str,
+        body: Mapping[str, Any] | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        answer = await self._wire.change(method, path, [*query, ("reason", reason)], body or {})
+        return _certain(words.job_id, answer)
+
+
+def _certain(read: Callable[[Any], T], answer: Any) -> T:
+    """Read the answer to a change; one that cannot be read leaves us uncertain."""
+    try:
+        return read(answer)
+    except OddReply as odd:
+        raise GanetiUncertain(odd.message) from None
+
+
+def _path(*parts: str) -> str:
+    for part in parts:
+        words.check_ascii(part, "a name")
+        if part in ("", ".", ".."):
+            raise GanetiRefused(f"{part!r} cannot be a name in Ganeti.", status=0)
+    return "/2/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Return those that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _version_tuple(version: str | None) -> tuple[int, ...]:
+    parts = (version or "").replace("~", ".").split(".")
+    return tuple(int(part) for part in parts[:2] if part.isdecimal())

@@ -1,0 +1,62 @@
+"""What every loop of one driven cluster shares: the cluster itself, the lease, the watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from cyclades_tx.loops.driver import Batch
+from cyclades_tx.loops.jobs import JobWatch
+from cyclades_tx.loops.leases import Lease
+from cyclades_tx.model.instance import Instance
+from cyclades_tx.model.names import Names
+
+
+class ClusterWork:
+    """One cluster, for as long as this process drives it.
+
+    :ivar cluster: an IGanetiCluster whose changes pass the lease's guard.
+    :ivar hypervisor: the cluster's, for hypervisor parameters of new instances.
+    :ivar crash: called with the name of each moment at which a crash test may kill the process.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        database: Any,
+        cluster: Any,
+        lease: Lease,
+        name: str,
+        hypervisor: str,
+        names: Names,
+        wake: Callable[[str], None],
+        poll_active_seconds: float,
+        crash: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.clock = clock
+        self.database = database
+        self.cluster = cluster
+        self.lease = lease
+        self.name = name
+        self.hypervisor = hypervisor
+        self.names = names
+        self.crash = crash
+        self.watch = JobWatch(clock, cluster, database, wake, poll_active_seconds)
+        self._instances: Batch[str] = Batch(clock, cluster.instances)
+
+    def now(self) -> datetime:
+        """This moment by the clock, aware UTC."""
+        return datetime.fromtimestamp(self.clock.seconds(), UTC)
+
+    async def instance(self, name_or_server: str | int) -> Instance | None:
+        """Look at an instance; questions of the same moment go out as one."""
+        name = (
+            name_or_server
+            if isinstance(name_or_server, str)
+            else self.names.instance(name_or_server)
+        )
+        found: Instance | None = await self._instances.ask(name)
+        return found

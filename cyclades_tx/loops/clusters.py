@@ -1,0 +1,284 @@
+"""Driving clusters: what runs for each cluster whose lease this process holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cyclades_tx.errors import LostLease
+from cyclades_tx.ganeti.interfaces import GanetiError
+from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.loops.driver import Loop
+from cyclades_tx.loops.leases import Lease
+from cyclades_tx.loops.networks import NetworkWork
+from cyclades_tx.loops.servers import ServerWork
+from cyclades_tx.model.names import Names
+from cyclades_tx.sections import GanetiSection, OperationsSection
+from cyclades_tx.store import clusters, operations, servers
+from cyclades_tx.vault import ISecretStore
+
+#: How often open operations are looked through, in case a wake was lost.
+SWEEP_SECONDS = 3.0
+SWEEP_MOST = 500
+
+
+class Drive:
+    """Everything that runs for one cluster."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        database: Any,
+        cluster: Any,
+        row: Any,
+        lease: Lease,
+        vault: ISecretStore,
+        open_token: Callable[[str, str], str],
+        config_url: Callable[[str], str],
+        ganeti: GanetiSection,
+        retries: OperationsSection,
+        crash: Callable[[str], None],
+        jitter: random.Random,
+    ) -> None:
+        self.name: str = row.name
+        self.cluster_id: int = row.id
+        self._clock = clock
+        self._database = database
+        self._cluster = cluster
+        self._lease = lease
+        self._ganeti = ganeti
+        self._offline = bool(row.offline)
+        names = Names(ganeti.instance_prefix)
+        self._names = names
+        self.work = ClusterWork(
+            clock,
+            database,
+            cluster,
+            lease,
+            row.name,
+            row.hypervisor,
+            names,
+            self.wake,
+            ganeti.poll_active_seconds,
+            crash,
+        )
+        self._server_work = ServerWork(
+            self.work, vault, open_token, config_url, ganeti, retries
+        )
+        self.servers: Loop[int] = Loop(
+            f"servers of {row.name}",
+            clock,
+            self._server_work.turn,
+            ganeti.driver_connections,
+            jitter,
+        )
+        network_work = NetworkWork(self.work, retries, self.servers.wake)
+        self.networks: Loop[int] = Loop(
+            f"networks of {row.name}", clock, network_work.turn, 2, jitter
+        )
+        self._sweeping = _every(clock, self._sweep)
+        self._polling = _every(clock, self._poll)
+        self._refresh_wanted = True
+
+    def start(self) -> None:
+        """Begin: whatever is open is looked at now."""
+        self._sweeping.start(SWEEP_SECONDS).addErrback(self._died)
+        self._polling.start(self._ganeti.poll_idle_seconds).addErrback(self._died)
+
+    async def stop(self) -> None:
+        """Begin nothing new, and wait for what runs."""
+        for call in (self._sweeping, self._polling):
+            if call.running:
+                call.stop()
+        await self.work.watch.stop()
+        await self.servers.stop()
+        await self.networks.stop()
+
+    def wake(self, key: str) -> None:
+        """Wake a server (``s42``), a network (``n7``), or the look at the cluster (``refresh``)."""
+        kind, digits = key[:1], key[1:]
+        if kind == "s" and digits.isdigit():
+            self.servers.wake(int(digits))
+        elif kind == "n" and digits.isdigit():
+            self.networks.wake(int(digits))
+
+    def status(self) -> dict[str, Any]:
+        """How the work stands, for operators."""
+        return {"servers": self.servers.status(), "networks": self.networks.status()}
+
+    async def _sweep(self) -> None:
+        for row in await operations.due(self._database, self.cluster_id, SWEEP_MOST):
+            if row.server_id is not None:
+                self.servers.wake(row.server_id)
+            elif row.network_id is not None:
+                self.networks.wake(row.network_id)
+
+    async def _poll(self) -> None:
+        """Look whether the cluster answers, what is new on it, and what is free."""
+        if self._offline:
+            return
+        try:
+            seen = {
+                glance.name: glance
+                for glance in await self._cluster.glance(self._names.prefix)
+            }
+            if await clusters.stale_statistics(
+                self._database, self.cluster_id, self._ganeti.capacity_refresh_seconds
+            ):
+                await self.refresh()
+        except GanetiError as error:
+            if await clusters.set_reachable(
+                self._database, self.cluster_id, False, error.message
+            ):
+                self.log.warn("cluster.lost", cluster=self.name, reason=error.message)
+            return
+        if await clusters.set_reachable(self._database, self.cluster_id, True, ""):
+            self.log.info("cluster.answers", cluster=self.name)
+            await self._look_again()
+        for row in await servers.at_rest_on(self._database, self.cluster_id):
+            glance = seen.get(self._names.instance(row.id))
+            if (
+                glance is None
+                or glance.status != row.ganeti_status
+                or glance.serial != row.ganeti_serial
+            ):
+                self._server_work.suspect(row.id)
+                self.servers.wake(row.id)
+
+    async def refresh(self) -> None:
+        """Ask the cluster for its numbers and write them down."""
+        info = await self._cluster.info()
+        capacity = await self._cluster.capacity()
+        groups = await self._cluster.groups()
+        await clusters.set_capacity(self._database, self.cluster_id, info, capacity, groups)
+
+    async def _look_again(self) -> None:
+        """Do not wait out the pauses of the time when the cluster did not answer."""
+        for row in await operations.open_keys(self._database, self.cluster_id):
+            if row.server_id is not None:
+                self.servers.wake(row.server_id)
+            elif row.network_id is not None:
+                self.networks.wake(row.network_id)
+
+    def _died(self, failure: Failure) -> None:
+        self.log.failure("drive.died", failure, cluster=self.name)
+
+
+class Drives:
+    """All the clusters that this process drives.
+
+    :param connect: makes the cluster of a row, whose changes pass the guard.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        database: Any,
+        connect: Callable[[Any, Callable[[], None]], Any],
+        make_drive: Callable[[Any, Any, Lease], Drive],
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._connect = connect
+        self._make_drive = make_drive
+        self._drives: dict[int, Drive] = {}
+        self._versions: dict[int, tuple[Any, ...]] = {}
+        self._leases: dict[int, Lease] = {}
+        self._unlisten: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Listen for wakes."""
+        self._unlisten = [
+            self._database.listen(operations.WAKE, self._woken),
+            self._database.listen("cyclades_clusters", self._cluster_changed),
+        ]
+
+    async def stop(self) -> None:
+        """Stop listening; the drives end with their leases."""
+        for stop in self._unlisten:
+            stop()
+
+    async def gained(self, lease: Lease) -> None:
+        """Begin to drive a cluster."""
+        row = await clusters.by_id(self._database, lease.cluster_id)
+        if row is None:
+            return
+        self._leases[lease.cluster_id] = lease
+        cluster = self._connect(row, lease.guard)
+        drive = self._make_drive(row, cluster, lease)
+        self._drives[lease.cluster_id] = drive
+        self._versions[lease.cluster_id] = (row.credentials_version, row.offline, row.hypervisor)
+        drive.start()
+
+    async def lost(self, lease: Lease) -> None:
+        """Stop driving a cluster."""
+        if self._leases.get(lease.cluster_id) is lease:
+            del self._leases[lease.cluster_id]
+        drive = self._drives.pop(lease.cluster_id, None)
+        if drive is not None:
+            await drive.stop()
+
+    def status(self) -> dict[str, Any]:
+        """How each drive stands, by the cluster's name."""
+        return {drive.name: drive.status() for drive in self._drives.values()}
+
+    def _woken(self, payload: str) -> None:
+        cluster, _, key = payload.partition(":")
+        if cluster.isdigit():
+            drive = self._drives.get(int(cluster))
+            if drive is not None:
+                drive.wake(key)
+
+    def _cluster_changed(self, payload: str) -> None:
+        """An operator changed a cluster: drive it anew with what it is now."""
+        if payload.isdigit() and int(payload) in self._leases:
+            changing = ensureDeferred(self._again(int(payload)))
+            changing.addErrback(lambda failure: self.log.failure("drive.change_failed", failure))
+
+    async def _again(self, cluster_id: int) -> None:
+        row = await clusters.by_id(self._database, cluster_id)
+        lease = self._leases.get(cluster_id)
+        if lease is None:
+            return
+        if row is None:
+            await self.lost(lease)
+            return
+        if self._versions.get(cluster_id) == (row.credentials_version, row.offline, row.hypervisor):
+            return
+        drive = self._drives.pop(cluster_id, None)
+        if drive is not None:
+            await drive.stop()
+        if self._leases.get(cluster_id) is lease:
+            await self.gained(lease)
+
+
+def _every(clock: IReactorTime, work: Callable[[], Awaitable[None]]) -> LoopingCall:
+    """A call that is repeated although a turn of it fails."""
+    log = Logger()
+
+    def turn() -> Deferred[None]:
+        return ensureDeferred(_guarded(work, log))
+
+    call = LoopingCall(turn)
+    call.clock = clock
+    return call
+
+
+async def _guarded(work: Callable[[], Awaitable[None]], log: Logger) -> None:
+    try:
+        await work()
+    except LostLease:
+        pass
+    except Exception:
+        log.failure("loop.turn_failed", Failure(), loop=getattr(work, "__qualname__", "loop"))

@@ -1,0 +1,167 @@
+"""Which clusters this process drives: leases that beat, and are taken over when they fall silent.
+
+One session of PostgreSQL holds an advisory lock for each cluster that the process drives. A
+killed process loses its session, hence its locks, at once. A stopped one keeps them, but no
+longer beats; another process then ends its session. Whoever takes a cluster over begins a new
+epoch, and every write of a loop checks the epoch that it was begun in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from cyclades_tx.errors import LostLease
+from cyclades_tx.store import clusters
+from cyclades_tx.store.session import Session
+
+
+class Lease:
+    """The right to drive one cluster, for as long as it beats.
+
+    :ivar epoch: the number that every write checks.
+    """
+
+    def __init__(self, leases: Leases, cluster_id: int, epoch: int) -> None:
+        self.cluster_id = cluster_id
+        self.epoch = epoch
+        self._leases = leases
+
+    def guard(self) -> None:
+        """Raise unless the lease surely still holds; called at the moment of each change.
+
+        :raise LostLease: when the last beat is too long ago, as after a stop of the process.
+        """
+        if not self._leases.holds(self):
+            raise LostLease(f"the lease of cluster {self.cluster_id} has run out")
+
+
+class Leases:
+    """The leases of this process.
+
+    :param driver: names this process, for operators.
+    :param gained: called with each new lease; starts the work.
+    :param lost: called with each lease that is over; ends the work.
+    :param lease_seconds: silence after which others take over.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        dsn: str,
+        driver: str,
+        gained: Callable[[Lease], Awaitable[None]],
+        lost: Callable[[Lease], Awaitable[None]],
+        lease_seconds: float,
+    ) -> None:
+        self._reactor = reactor
+        self._dsn = dsn
+        self._driver = driver
+        self._gained = gained
+        self._lost = lost
+        self._lease_seconds = lease_seconds
+        self._session: Session | None = None
+        self._held: dict[int, Lease] = {}
+        self._good_until = 0.0
+        self._beating = LoopingCall(self._beat)
+        self._beating.clock = reactor
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._beating.start(self._lease_seconds / 4).addErrback(
+            lambda failure: self.log.failure("lease.loop_died", failure)
+        )
+
+    async def stop(self) -> None:
+        """Give every cluster back, after its work has ended."""
+        self._stopped = True
+        if self._beating.running:
+            self._beating.stop()
+        for lease in list(self._held.values()):
+            await self._drop(lease)
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether a lease is this process's, by its own clock."""
+        return (
+            self._held.get(lease.cluster_id) is lease
+            and self._reactor.seconds() < self._good_until
+        )
+
+    def held(self) -> tuple[int, ...]:
+        """The ids of the clusters that this process drives."""
+        return tuple(sorted(self._held))
+
+    def _beat(self) -> Deferred[None]:
+        beat = ensureDeferred(self._beat_once())
+        beat.addTimeout(self._lease_seconds / 2, self._reactor)
+        beat.addErrback(self._beat_failed)
+        return beat
+
+    def _beat_failed(self, failure: Any) -> Deferred[None] | None:
+        if self._stopped:
+            return None
+        self.log.warn("lease.beat_failed", reason=str(failure.value) or failure.type.__name__)
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        return ensureDeferred(self._drop_all())
+
+    def _session_lost(self) -> None:
+        if not self._stopped:
+            self._session = None
+            self._good_until = 0.0
+            ensureDeferred(self._drop_all()).addErrback(
+                lambda failure: self.log.failure("lease.drop_failed", failure)
+            )
+
+    async def _drop_all(self) -> None:
+        self._good_until = 0.0
+        for lease in list(self._held.values()):
+            await self._drop(lease)
+
+    async def _beat_once(self) -> None:
+        if self._session is None or not self._session.open:
+            session = Session(self._reactor, self._dsn, self._session_lost)
+            await session.connect()
+            self._session = session
+        session = self._session
+        began_at = self._reactor.seconds()
+        if self._held:
+            epochs = {lease.cluster_id: lease.epoch for lease in self._held.values()}
+            still = await clusters.beat(session, self._driver, epochs)
+            for cluster_id in epochs.keys() - set(still):
+                lease = self._held.get(cluster_id)
+                if lease is not None:
+                    await self._drop(lease)
+        # The others count from a moment that is later than this one.
+        self._good_until = began_at + self._lease_seconds
+        await clusters.ensure_leases(session)
+        await clusters.put_out_silent(session, self._driver, self._lease_seconds)
+        for row in await session.all("select id from cluster order by id"):
+            if row.id in self._held or self._stopped:
+                continue
+            if await clusters.try_lock(session, row.id):
+                epoch = await clusters.take_epoch(session, row.id, self._driver)
+                lease = self._held[row.id] = Lease(self, row.id, epoch)
+                self.log.info("lease.gained", cluster_id=row.id, epoch=epoch)
+                await self._gained(lease)
+
+    async def _drop(self, lease: Lease) -> None:
+        if self._held.get(lease.cluster_id) is not lease:
+            return
+        del self._held[lease.cluster_id]
+        self.log.info("lease.ended", cluster_id=lease.cluster_id, epoch=lease.epoch)
+        await self._lost(lease)
+        session = self._session
+        if session is not None and session.open:
+            await clusters.unlock(session, lease.cluster_id)

@@ -1,0 +1,360 @@
+"""The loop of the servers of one cluster: makes open operations true, follows what is at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.logger import Logger
+
+from cyclades_tx.ganeti.interfaces import (
+    GanetiError,
+    GanetiRefused,
+    GanetiUnavailable,
+    GanetiUncertain,
+)
+from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
+from cyclades_tx.model.moves import ABSENT, UNSEEN
+from cyclades_tx.model.operation import (
+    FAILED,
+    PENDING,
+    SUBMITTED,
+    SUBMITTING,
+    Operation,
+    backoff_seconds,
+)
+from cyclades_tx.model.plan import (
+    CLEAN,
+    Adopt,
+    AskInstance,
+    AskSecret,
+    AskSiblings,
+    Facts,
+    Finish,
+    Submit,
+    Wait,
+    plan_server,
+)
+from cyclades_tx.sections import GanetiSection, OperationsSection
+from cyclades_tx.store import operations, servers
+from cyclades_tx.vault import ISecretStore
+
+#: A turn that takes more steps than this has lost its way; it is called again later.
+MOST_STEPS = 25
+
+
+class ServerWork:
+    """Turns for the servers of one cluster; the key of a turn is the server's id.
+
+    :param config_url: makes the URL of the first boot's document from its token.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        work: ClusterWork,
+        vault: ISecretStore,
+        open_token: Callable[[str, str], str],
+        config_url: Callable[[str], str],
+        ganeti: GanetiSection,
+        retries: OperationsSection,
+    ) -> None:
+        self._work = work
+        self._vault = vault
+        self._open_token = open_token
+        self._config_url = config_url
+        self._ganeti = ganeti
+        self._retries = retries
+        self._suspects: set[int] = set()
+        self._told_to_stop: set[int] = set()
+
+    def suspect(self, server_id: int) -> None:
+        """Have a server at rest looked at in its next turn: the cluster says something new."""
+        self._suspects.add(server_id)
+
+    async def turn(self, server_id: int) -> float | None:
+        """Do what there is to do for a server now; see :class:`~.driver.Loop`."""
+        suspected = server_id in self._suspects
+        self._suspects.discard(server_id)
+        for _ in range(MOST_STEPS):
+            opened = await operations.open_of_server(self._work.database, server_id)
+            if not opened:
+                if suspected:
+                    await self._observe(server_id)
+                return None
+            operation = opened[0]
+            pause = await self._advance(server_id, operation, len(opened) > 1)
+            if pause is not None:
+                return pause
+        return 1.0
+
+    async def _observe(self, server_id: int) -> None:
+        instance = await self._work.instance(server_id)
+        lease = self._work.lease
+
+        async def write(tx: Any) -> None:
+            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            rest = await servers.observe(tx, server_id, ABSENT if instance is None else instance)
+            if rest is not None:
+                self.log.info("server.observed", server_id=server_id, state=rest.state)
+
+        await self._work.database.transaction(write, "server.observe")
+
+    async def _advance(self, server_id: int, operation: Operation, deleted: bool) -> float | None:
+        """Take steps until the operation is over (None) or waits (a pause in seconds)."""
+        facts = Facts(job=self._work.watch.ended(operation.job_id))
+        if operation.kind == "create" and operation.state == PENDING:
+            facts = await self._with_networks(server_id, facts)
+        for _ in range(MOST_STEPS):
+            step = plan_server(operation, facts, self._work.now())
+            try:
+                if isinstance(step, AskSiblings):
+                    found = await self._work.cluster.jobs_for(
+                        self._work.names.instance(server_id), operation.trail()
+                    )
+                    facts = replace(facts, siblings=found)
+                    continue
+                if isinstance(step, AskInstance):
+                    instance = await self._work.instance(server_id)
+                    facts = replace(facts, seen=ABSENT if instance is None else instance)
+                    continue
+            except GanetiError as error:
+                return await self._unreachable(operation, error)
+            if isinstance(step, AskSecret):
+                facts = replace(facts, secret_there=await self._secret_there(operation))
+            elif isinstance(step, Wait):
+                await self._wait(operation, step, deleted)
+                return step.seconds
+            elif isinstance(step, Adopt):
+                await self._adopt(operation, step.job_id)
+                return 0.0
+            elif isinstance(step, Finish):
+                await self._finish(operation, step)
+                return None
+            else:
+                return await self._submit(server_id, operation, step, facts)
+        return 1.0
+
+    async def _with_networks(self, server_id: int, facts: Facts) -> Facts:
+        rows = await servers.missing_networks(self._work.database, server_id)
+        broken = "; ".join(
+            f"Network {row.name} cannot be made on the cluster: {row.reason}"
+            for row in rows
+            if row.state == "error"
+        )
+        return replace(facts, missing=tuple(row.name for row in rows), broken=broken)
+
+    async def _secret_there(self, operation: Operation) -> bool:
+        token = await self._token(operation)
+        return token is not None and await self._vault.there(token)
+
+    async def _token(self, operation: Operation) -> str | None:
+        sealed = operation.arguments.get("config_token")
+        if not isinstance(sealed, str) or operation.server_id is None:
+            return None
+        row = await servers.for_create(self._work.database, operation.server_id)
+        return self._open_token(str(row.uuid), sealed)
+
+    async def _wait(self, operation: Operation, step: Wait, deleted: bool) -> None:
+        if operation.state == SUBMITTED and operation.job_id is not None:
+            self._work.watch.watch(operation.job_id, f"s{operation.server_id}", operation.id)
+            if deleted and operation.job_id not in self._told_to_stop:
+                await self._cancel(operation.job_id)
+            return
+        if step.reason != operation.reason:
+            await operations.mark_waiting(
+                self._work.database, operation.id, step.reason, step.seconds
+            )
+
+    async def _cancel(self, job_id: int) -> None:
+        """Take a job out of the queue if it has not begun: a delete waits behind it."""
+        self._told_to_stop.add(job_id)
+        try:
+            await self._work.cluster.cancel_job(job_id)
+        except GanetiError as error:
+            self.log.debug("job.not_canceled", job_id=job_id, reason=error.message)
+
+    async def _unreachable(self, operation: Operation, error: GanetiError) -> float | None:
+        if self._work.now() >= operation.deadline_at:
+            await self._finish(
+                operation,
+                Finish(FAILED, f"The cluster did not answer before the deadline. {error.message}"),
+            )
+            return None
+        pause = self._pause(operation)
+        await operations.mark_failed_cluster(
+            self._work.database, operation.id, f"The cluster does not answer: {error.message}", pause
+        )
+        return pause
+
+    def _pause(self, operation: Operation) -> float:
+        return backoff_seconds(
+            operation.failures + 1,
+            self._retries.retry_first_seconds,
+            self._retries.retry_limit_seconds,
+        )
+
+    async def _adopt(self, operation: Operation, job_id: int) -> None:
+        lease = self._work.lease
+
+        async def write(tx: Any) -> None:
+            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            await operations.mark_submitted(
+                tx, operation.id, operation.step, operation.attempt, job_id
+            )
+
+        self._work.watch.forget(operation.job_id)
+        await self._work.database.transaction(write, "server.adopt")
+        self._work.watch.watch(job_id, f"s{operation.server_id}", operation.id)
+        self.log.info("operation.adopted", operation_id=operation.id, job_id=job_id)
+
+    async def _finish(self, operation: Operation, step: Finish) -> None:
+        lease = self._work.lease
+        job = self._work.watch.ended(operation.job_id)
+
+        async def write(tx: Any) -> bool:
+            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            result = "unknown" if job is None else str(job.status)
+            await operations.end_step(tx, operation, result, "" if job is None else job.message)
+            return await servers.settle(tx, operation, step.end, step.reason, step.seen)
+
+        closed = await self._work.database.transaction(write, f"server.finish.{operation.kind}")
+        self._work.watch.forget(operation.job_id)
+        if operation.job_id is not None:
+            self._told_to_stop.discard(operation.job_id)
+        if closed:
+            self.log.info(
+                "operation.ended",
+                operation_id=operation.id,
+                request_id=operation.request_id,
+                kind=operation.kind,
+                server_id=operation.server_id,
+                end=step.end,
+                reason=step.reason,
+            )
+        if step.cancel_job is not None:
+            await self._cancel(step.cancel_job)
+
+    async def _submit(
+        self, server_id: int, operation: Operation, step: Submit, facts: Facts
+    ) -> float | None:
+        lease = self._work.lease
+        job = facts.job
+        try:
+            request = await self._request(server_id, operation, step)
+        except GanetiRefused as error:
+            await self._finish(operation, Finish(FAILED, error.message, ABSENT))
+            return None
+
+        async def write(tx: Any) -> bool:
+            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            if operation.step and job is not None:
+                await operations.end_step(tx, operation, str(job.status), job.message)
+            marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
+            if marked and step.step == CLEAN and job is not None and operation.step != CLEAN:
+                # What the person will be told in the end, however the cleaning goes.
+                why = job.message or f"Job {job.id} ended with {job.status}."
+                await operations.remember(tx, operation.id, "failure", why)
+            return marked
+
+        if not await self._work.database.transaction(write, f"server.submit.{step.step}"):
+            return None
+        self._work.watch.forget(operation.job_id)
+        self._work.crash(f"before-call:{step.step}")
+        try:
+            job_id = await request()
+        except GanetiRefused as error:
+            seen = ABSENT if step.step == "create" else UNSEEN
+            await self._finish(
+                replace(operation, step=step.step, attempt=step.attempt, job_id=None),
+                Finish(FAILED, f"The cluster refused: {error.message}", seen),
+            )
+            return None
+        except (GanetiUnavailable, GanetiUncertain) as error:
+            unsent = isinstance(error, GanetiUnavailable) and step.step != CLEAN
+            pause = self._pause(operation)
+            await operations.mark_unsent(
+                self._work.database,
+                operation.id,
+                PENDING if unsent else SUBMITTING,
+                f"The cluster did not take the job: {error.message}",
+                pause,
+            )
+            return pause
+        self._work.crash(f"after-call:{step.step}")
+
+        async def accepted(tx: Any) -> None:
+            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            await operations.mark_submitted(tx, operation.id, step.step, step.attempt, job_id)
+
+        await self._work.database.transaction(accepted, f"server.submitted.{step.step}")
+        self._work.watch.watch(job_id, f"s{server_id}", operation.id)
+        self.log.info(
+            "operation.submitted",
+            operation_id=operation.id,
+            request_id=operation.request_id,
+            kind=operation.kind,
+            server_id=server_id,
+            job_id=job_id,
+        )
+        return 2.0
+
+    async def _request(
+        self, server_id: int, operation: Operation, step: Submit
+    ) -> Callable[[], Any]:
+        """What to call at the cluster for a step; everything that it needs is read before."""
+        cluster = self._work.cluster
+        name = self._work.names.instance(server_id)
+        trail = replace(operation, step=step.step, attempt=step.attempt).trail()
+        if step.step == "create":
+            new = await self._new_instance(server_id, operation)
+            return lambda: cluster.create_instance(new, trail)
+        if step.step in ("delete", CLEAN):
+            timeout = 0 if step.step == CLEAN else None
+            return lambda: cluster.remove_instance(name, trail, timeout)
+        if step.step == "start":
+            return lambda: cluster.start_instance(name, trail)
+        if step.step == "stop":
+            return lambda: cluster.stop_instance(name, trail)
+        if step.step == "reboot":
+            hard = operation.arguments.get("type") == "HARD"
+            return lambda: cluster.reboot_instance(name, trail, hard)
+        raise GanetiRefused(f"Operations of the kind {operation.kind} are not known.", 501)
+
+    async def _new_instance(self, server_id: int, operation: Operation) -> NewInstance:
+        database = self._work.database
+        row = await servers.for_create(database, server_id)
+        token = await self._token(operation)
+        extra: dict[str, Any] = {}
+        if row.provider is not None:
+            extra = dict(await servers.specs_of(database, row.volume_type_id))
+        names = self._work.names
+        disks = tuple(
+            NewDisk(names.disk(disk.id), disk.size_gib * 1024, row.provider, extra)
+            for disk in await servers.disks_of(database, server_id)
+            if row.disk_template != "diskless"
+        )
+        nics = tuple(
+            NewNic(names.nic(port.id), names.network(port.network_id), port.ip, port.mac)
+            for port in await servers.nics_of(database, server_id)
+        )
+        return NewInstance(
+            name=names.instance(server_id),
+            disk_template=row.disk_template,
+            disks=disks,
+            nics=nics,
+            vcpus=row.vcpus,
+            memory_mib=row.memory_mib,
+            os=self._ganeti.os,
+            osparams={
+                "config_url": self._config_url(token or ""),
+                "img_id": row.image_location or "null",
+                "img_format": row.image_format or "none",
+            },
+            hvparams=dict(self._ganeti.hvparams.get(self._work.hypervisor, {})),
+            wait_for_sync=self._ganeti.wait_for_sync,
+            opportunistic_locking=self._ganeti.opportunistic_locking,
+        )

@@ -1,0 +1,42 @@
+"""The names that our things have in Ganeti: ``snf-42``, ``snf-net-7``, ``snf-vol-3``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """Makes and reads Ganeti names.
+
+    :param prefix: the deployment's prefix, with its dash (``snf-``).
+    """
+
+    prefix: str = "snf-"
+
+    def instance(self, server_id: int) -> str:
+        """The instance of a server."""
+        return f"{self.prefix}{server_id}"
+
+    def network(self, network_id: int) -> str:
+        """The Ganeti network of a network."""
+        return f"{self.prefix}net-{network_id}"
+
+    def nic(self, port_id: int) -> str:
+        """The interface of a port."""
+        return f"{self.prefix}nic-{port_id}"
+
+    def disk(self, volume_id: int) -> str:
+        """The disk of a volume."""
+        return f"{self.prefix}vol-{volume_id}"
+
+    def link(self, network_id: int) -> str:
+        """The link of a routed network that was given none."""
+        return f"{self.prefix}link-{network_id}"
+
+    def server_id(self, instance: str) -> int | None:
+        """The server of an instance, or None when the name is not one of ours."""
+        digits = instance.removeprefix(self.prefix)
+        if digits == instance or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
+            return None
+        return int(digits) if len(digits) < 19 else None

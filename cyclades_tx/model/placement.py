@@ -1,0 +1,123 @@
+"""Which cluster takes a new server, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Every server counts as this many virtual CPUs, and a CPU carries at most so many of them.
+VCPUS_PER_SERVER = 4
+VCPUS_PER_CPU = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cluster as the database knows it; sizes in MiB."""
+
+    id: int
+    name: str
+    drained: bool
+    offline: bool
+    public: bool
+    reachable: bool | None
+    disk_templates: frozenset[str]
+    memory_free_mib: int
+    memory_total_mib: int
+    disk_free_mib: int
+    disk_total_mib: int
+    cpus: int
+    instances: int
+    mapped: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the new server asks of a cluster; sizes in MiB."""
+
+    memory_mib: int
+    disk_mib: int
+    disk_template: str
+    zone: str | None = None
+
+    @property
+    def charged_disk_mib(self) -> int:
+        """Mirrored disks take twice their size."""
+        return self.disk_mib * 2 if self.disk_template == "drbd" else self.disk_mib
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The choice.
+
+    :ivar chosen: the cluster, or None.
+    :ivar reasons: for each cluster that was not taken, by name, a sentence.
+    """
+
+    chosen: Candidate | None
+    reasons: dict[str, str]
+
+
+def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
+    """Choose the cluster with the lowest load among those that can take the server.
+
+    A project with clusters mapped to it uses those only; others use the public ones. Too
+    little free memory or disk leaves a cluster out. Too few CPUs only put it behind the others:
+    CPUs can be shared by more, memory cannot.
+    """
+    everyone = sorted(candidates, key=lambda each: each.id)
+    mapped = any(each.mapped for each in everyone)
+    reasons: dict[str, str] = {}
+    usable: list[Candidate] = []
+    for each in everyone:
+        reason = _refusal(each, need, mapped) or _lack(each, need)
+        if reason:
+            reasons[each.name] = reason
+        else:
+            usable.append(each)
+    if not usable:
+        return Placement(None, reasons)
+    roomy = [each for each in usable if not _crowded(each)]
+    chosen = min(roomy or usable, key=lambda each: (score(each), each.id))
+    return Placement(chosen, reasons)
+
+
+def _refusal(each: Candidate, need: Need, mapped: bool) -> str:
+    if each.offline:
+        return "it is offline"
+    if each.drained:
+        return "it is drained: it takes no new servers"
+    if mapped and not each.mapped:
+        return "the project uses clusters of its own"
+    if not mapped and not each.public:
+        return "it is not public"
+    if need.zone is not None and need.zone != each.name:
+        return f"it is not the availability zone {need.zone}"
+    if each.reachable is False:
+        return "it does not answer at the moment"
+    if need.disk_template not in each.disk_templates:
+        return f"it has no disks of the kind {need.disk_template}"
+    return ""
+
+
+def _lack(each: Candidate, need: Need) -> str:
+    if each.memory_total_mib == 0:
+        return ""  # it was never asked for its numbers
+    if need.charged_disk_mib and each.disk_free_mib <= need.charged_disk_mib:
+        return f"{each.disk_free_mib} MiB of disk are free, {need.charged_disk_mib} are needed"
+    if each.memory_free_mib <= need.memory_mib:
+        return f"{each.memory_free_mib} MiB of memory are free, {need.memory_mib} are needed"
+    return ""
+
+
+def _crowded(each: Candidate) -> bool:
+    return (each.instances + 1) * VCPUS_PER_SERVER >= each.cpus * VCPUS_PER_CPU
+
+
+def score(each: Candidate) -> float:
+    """The load of a cluster; lower is better."""
+    memory = 1 - each.memory_free_mib / each.memory_total_mib if each.memory_total_mib else 0.0
+    disk = 1 - each.disk_free_mib / each.disk_total_mib if each.disk_total_mib else 0.0
+    cpu = (
+        (each.instances + 1) * VCPUS_PER_SERVER / (each.cpus * VCPUS_PER_CPU) if each.cpus else 1.0
+    )
+    return 0.5 * cpu + 0.5 * (memory + disk)

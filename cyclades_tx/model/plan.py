@@ -1,0 +1,333 @@
+"""The planner: what to do next about an operation, from what is wished, seen, and the time.
+
+It is a function of values. A turn of a loop calls it, does the one step that it says, and calls
+it again with what was found out; so the same truth always leads to the same step, whether the
+process is fresh or has just been killed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
+from cyclades_tx.model.operation import (
+    FAILED,
+    PENDING,
+    SUBMITTED,
+    SUBMITTING,
+    SUCCEEDED,
+    Operation,
+)
+
+#: How long after a lost answer a job may still turn up in the queue. Creates need no such
+#: wait: a second one of the same name is refused by the cluster itself.
+GRACE = timedelta(seconds=5)
+
+#: The step that removes what a failed creation has left behind.
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a turn has found out so far.
+
+    :ivar job: the operation's job, or None when nobody has looked.
+    :ivar siblings: the jobs in the queue with the operation's reason; None: not asked.
+    :ivar seen: the instance, or that there is none; UNSEEN: not asked.
+    :ivar missing: names of the networks that must be made first.
+    :ivar broken: why a network that is needed could not be made; empty: none failed.
+    :ivar secret_there: whether the first boot's secrets are still kept; None: not asked.
+    :ivar running_job: for a delete: a job of the change beside it that still runs.
+    """
+
+    job: Job | None = None
+    siblings: tuple[Job, ...] | None = None
+    seen: Seen = UNSEEN
+    missing: tuple[str, ...] = ()
+    broken: str = ""
+    secret_there: bool | None = None
+    running_job: int | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do before ``seconds`` have gone by or a wake comes."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class AskSiblings:
+    """Look in the cluster's queue for jobs with the operation's reason."""
+
+
+@dataclass(frozen=True)
+class AskInstance:
+    """Look at the instance."""
+
+
+@dataclass(frozen=True)
+class AskSecret:
+    """See whether the secrets of the first boot are still kept."""
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Send the request of this step to the cluster."""
+
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The job was accepted after all: take it as ours."""
+
+    job_id: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Close the operation.
+
+    :ivar end: ``succeeded`` or ``failed``.
+    :ivar reason: for the person who asked; empty when it succeeded.
+    :ivar seen: the instance as it is now, ABSENT or UNSEEN.
+    :ivar cancel_job: a job that should not run any more, if it can still be stopped.
+    """
+
+    end: str
+    reason: str = ""
+    seen: Seen = UNSEEN
+    cancel_job: int | None = None
+
+
+Step = Wait | AskSiblings | AskInstance | AskSecret | Submit | Adopt | Finish
+
+
+def plan_server(operation: Operation, facts: Facts, now: datetime) -> Step:
+    """The next step of an operation on a server.
+
+    :param now: aware UTC.
+    """
+    if operation.state == PENDING:
+        return _begin(operation, facts, now)
+    if operation.state == SUBMITTING:
+        return _find(operation, facts, now)
+    if operation.state == SUBMITTED:
+        return _follow(operation, facts, now)
+    raise ValueError(f"operation {operation.id} is over: {operation.state}")
+
+
+def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
+    if now >= operation.deadline_at:
+        why = operation.reason or "Nothing could be sent to the cluster."
+        return Finish(FAILED, f"Not begun before its deadline. {why}", _if_never_made(operation))
+    if operation.kind == "create":
+        if facts.secret_there is None:
+            return AskSecret()
+        if not facts.secret_there:
+            return Finish(
+                FAILED,
+                "The one-time secrets of this server were lost before its creation began "
+                "(the service was restarted); create it again.",
+                ABSENT,
+            )
+        if facts.broken:
+            return Finish(FAILED, facts.broken, ABSENT)
+        if facts.missing:
+            return Wait(f"Waits for {_listed(facts.missing)} to be made on its cluster.", 2.0)
+    if operation.kind == "delete":
+        if facts.running_job is not None:
+            return Wait(f"Waits for job {facts.running_job} of this server to end.", 1.0)
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        if facts.seen is ABSENT:
+            return Finish(SUCCEEDED, seen=ABSENT)
+    return Submit(operation.kind, operation.attempt)
+
+
+def _if_never_made(operation: Operation) -> Seen:
+    """A creation of which nothing was ever sent has left nothing."""
+    return ABSENT if operation.kind == "create" else UNSEEN
+
+
+def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
+    """A request may be on its way: never send it again before the queue was searched."""
+    if facts.siblings is None:
+        if now >= operation.deadline_at:
+            return Finish(
+                FAILED, "The cluster did not say before the deadline whether it accepted the job."
+            )
+        return AskSiblings()
+    if facts.siblings:
+        return Adopt(_best(facts.siblings).id)
+    if operation.step != "create" and operation.submitted_at is not None:
+        patience = operation.submitted_at + GRACE - now
+        if patience > timedelta(0):
+            return Wait("Looks whether the cluster accepted the job.", patience.total_seconds())
+    if now >= operation.deadline_at:
+        if operation.step == CLEAN:
+            return Finish(FAILED, _first_failure(operation))
+        return Finish(FAILED, "The cluster accepted no job before the deadline.", _if_never_made(operation))
+    return Submit(operation.step, operation.attempt)
+
+
+def _best(jobs: tuple[Job, ...]) -> Job:
+    """Of several jobs for one request, the one that did or does the work."""
+    order = {JobStatus.SUCCESS: 0, JobStatus.RUNNING: 1, JobStatus.WAITING: 2, JobStatus.QUEUED: 3}
+    return min(jobs, key=lambda job: (order.get(job.status, 4), job.id))
+
+
+def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
+    job = facts.job
+    if job is None or not job.status.final:
+        if now >= operation.deadline_at:
+            return Finish(
+                FAILED,
+                f"Job {operation.job_id} did not end before the deadline.",
+                cancel_job=operation.job_id,
+            )
+        word = "was sent" if job is None else f"is {job.status}"
+        return Wait(f"Job {operation.job_id} {word}.", 2.0)
+    if job.status is not JobStatus.SUCCESS and job.status is not JobStatus.UNKNOWN:
+        # A request that was sent twice has two jobs; the other one may have done it.
+        if facts.siblings is None:
+            return AskSiblings()
+        others = tuple(each for each in facts.siblings if each.id != job.id)
+        if others and _worth(_best(others)):
+            return Adopt(_best(others).id)
+    if operation.kind == "create":
+        return _follow_create(operation, job, facts, now)
+    if operation.kind == "delete":
+        return _follow_delete(operation, job, facts, now)
+    if facts.seen is UNSEEN:
+        return AskInstance()
+    if job.status is JobStatus.SUCCESS:
+        return Finish(SUCCEEDED, seen=facts.seen)
+    if job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT:
+        return Finish(FAILED, f"The cluster no longer knows job {job.id}.", facts.seen)
+    return Finish(FAILED, _failed(job), facts.seen)
+
+
+def _worth(job: Job) -> bool:
+    return job.status is JobStatus.SUCCESS or not job.status.final
+
+
+def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
+    if operation.step == CLEAN:
+        if job.status is JobStatus.SUCCESS or job.error_code == "unknown_entity":
+            return Finish(FAILED, _first_failure(operation), ABSENT)
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        if facts.seen is ABSENT:
+            return Finish(FAILED, _first_failure(operation), ABSENT)
+        if now >= operation.deadline_at:
+            return Finish(FAILED, _first_failure(operation))
+        return Submit(CLEAN, operation.attempt + 1)
+    if facts.seen is UNSEEN:
+        return AskInstance()
+    if job.status is JobStatus.SUCCESS or (job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT):
+        if facts.seen is ABSENT:
+            return Finish(FAILED, "The instance was made and removed again.", ABSENT)
+        return Finish(SUCCEEDED, seen=facts.seen)
+    if facts.seen is not ABSENT and job.error_code != "already_exists":
+        return Submit(CLEAN, 0)
+    return Finish(FAILED, _failed(job), ABSENT)
+
+
+def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
+    if job.status is JobStatus.SUCCESS or job.error_code == "unknown_entity":
+        return Finish(SUCCEEDED, seen=ABSENT)
+    if facts.seen is UNSEEN:
+        return AskInstance()
+    if facts.seen is ABSENT:
+        return Finish(SUCCEEDED, seen=ABSENT)
+    if now >= operation.deadline_at:
+        return Finish(FAILED, _failed(job), facts.seen)
+    return Submit("delete", operation.attempt + 1)
+
+
+def _first_failure(operation: Operation) -> str:
+    """Why the creation failed whose remains are being removed."""
+    return str(operation.arguments.get("failure") or "The creation failed.")
+
+
+def _failed(job: Job) -> str:
+    if job.status is JobStatus.CANCELED:
+        return f"Job {job.id} was canceled at the cluster."
+    return job.message or f"Job {job.id} ended with {job.status}."
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ("network " if len(names) == 1 else "networks ") + ", ".join(names)
+
+
+def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> NetworkStep:
+    """The next step of making (or removing) a network on one cluster.
+
+    Each step looks at the cluster first, so that a repeat finds what is already there.
+    """
+    job = facts.job
+    if operation.state == SUBMITTING:
+        if facts.siblings is None:
+            if now >= operation.deadline_at:
+                return Finish(FAILED, "The cluster did not answer before the deadline.")
+            return AskSiblings()
+        if facts.siblings:
+            return Adopt(_best(facts.siblings).id)
+    if operation.state == SUBMITTED:
+        if job is None or not job.status.final:
+            if now >= operation.deadline_at:
+                return Finish(FAILED, f"Job {operation.job_id} did not end before the deadline.")
+            return Wait(f"Job {operation.job_id} runs.", 2.0)
+    if facts.groups is None:
+        return AskNetwork()
+    wanted = operation.kind == "make_network"
+    failed = job is not None and job.status is not JobStatus.SUCCESS
+    if wanted and facts.present and not facts.unconnected:
+        return Finish(SUCCEEDED)
+    if not wanted and not facts.present:
+        return Finish(SUCCEEDED)
+    if now >= operation.deadline_at:
+        return Finish(FAILED, _failed(job) if failed and job else "Not done before the deadline.")
+    attempt = operation.attempt + 1 if failed else operation.attempt
+    if failed and job is not None and attempt >= 3:
+        return Finish(FAILED, _failed(job))
+    if wanted:
+        step = f"connect-{facts.unconnected[0]}" if facts.present else "make"
+    else:
+        step = f"disconnect-{facts.connected[0]}" if facts.connected else "remove"
+    return Submit(step, attempt if step == operation.step else 0)
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a turn has found out about a network on one cluster.
+
+    :ivar groups: the cluster's node groups; None: not asked.
+    :ivar present: whether the network exists there.
+    :ivar connected: the groups that it is connected to.
+    """
+
+    job: Job | None = None
+    siblings: tuple[Job, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    present: bool = False
+    connected: tuple[str, ...] = ()
+
+    @property
+    def unconnected(self) -> tuple[str, ...]:
+        """The groups that still miss the network."""
+        return tuple(group for group in self.groups or () if group not in self.connected)
+
+
+@dataclass(frozen=True)
+class AskNetwork:
+    """Look at the network and at the cluster's groups."""
+
+
+NetworkStep = Wait | AskSiblings | AskNetwork | Submit | Adopt | Finish

@@ -1,0 +1,156 @@
+"""Clusters in the database: what they are, what is free on them, and who drives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cyclades_tx.model.instance import Capacity, ClusterInfo
+from cyclades_tx.model.placement import Candidate
+
+#: Advisory locks are named by two numbers; this one stands for "drives the cluster".
+LEASE_CLASS = 0x63796378
+
+_COLUMNS = (
+    "id, uuid, name, position, rapi_scheme, rapi_host, rapi_port, rapi_username, rapi_password,"
+    " certificate, credentials_version, drained, offline, public, hypervisor, hotplug,"
+    " disk_templates, version, node_groups, memory_free_mib, memory_total_mib, disk_free_mib,"
+    " disk_total_mib, cpus, instances, statistics_at, reachable, unreachable_reason,"
+    " reachable_changed_at, created_at"
+)
+
+
+async def everyone(querier: Any) -> list[Any]:
+    """All clusters, by id, with their sealed credentials."""
+    return list(await querier.all(f"select {_COLUMNS} from cluster order by id"))
+
+
+async def by_id(querier: Any, cluster_id: int) -> Any:
+    """One cluster, or None."""
+    return await querier.first(f"select {_COLUMNS} from cluster where id = %s", (cluster_id,))
+
+
+async def candidates(querier: Any, project_id: str) -> tuple[Candidate, ...]:
+    """The clusters as the allocator looks at them, for one project."""
+    rows = await querier.all(
+        "select c.id, c.name, c.drained, c.offline, c.public, c.reachable, c.disk_templates,"
+        " c.memory_free_mib, c.memory_total_mib, c.disk_free_mib, c.disk_total_mib, c.cpus,"
+        " c.instances, exists (select 1 from cluster_project p where p.cluster_id = c.id"
+        " and p.project_id = %s) as mapped from cluster c order by c.id",
+        (project_id,),
+    )
+    return tuple(
+        Candidate(**{**row._asdict(), "disk_templates": frozenset(row.disk_templates)})
+        for row in rows
+    )
+
+
+async def set_capacity(
+    querier: Any, cluster_id: int, info: ClusterInfo, capacity: Capacity, groups: tuple[str, ...]
+) -> None:
+    """Write down what a cluster said of itself."""
+    await querier.run(
+        "update cluster set memory_free_mib = %s, memory_total_mib = %s, disk_free_mib = %s,"
+        " disk_total_mib = %s, cpus = %s, instances = %s, disk_templates = %s, version = %s,"
+        " node_groups = %s, statistics_at = now() where id = %s",
+        (
+            capacity.memory_free_mib,
+            capacity.memory_total_mib,
+            capacity.disk_free_mib,
+            capacity.disk_total_mib,
+            capacity.cpus,
+            capacity.instances,
+            list(info.disk_templates),
+            info.version,
+            list(groups),
+            cluster_id,
+        ),
+    )
+
+
+async def set_reachable(querier: Any, cluster_id: int, reachable: bool, reason: str) -> bool:
+    """Write down whether a cluster answers; True when that has changed."""
+    return bool(
+        await querier.run(
+            "update cluster set reachable = %s, unreachable_reason = %s,"
+            " reachable_changed_at = now() where id = %s and reachable is distinct from %s",
+            (reachable, reason, cluster_id, reachable),
+        )
+    )
+
+
+async def stale_statistics(querier: Any, cluster_id: int, seconds: float) -> bool:
+    """Whether a cluster's numbers are older than so many seconds."""
+    return bool(
+        await querier.value(
+            "select statistics_at is null or statistics_at < now() - make_interval(secs => %s)"
+            " from cluster where id = %s",
+            (seconds, cluster_id),
+        )
+    )
+
+
+# Leases
+
+
+async def ensure_leases(querier: Any) -> None:
+    """Give every cluster a lease row."""
+    await querier.run(
+        "insert into cluster_lease (cluster_id) select id from cluster"
+        " where not exists (select 1 from cluster_lease l where l.cluster_id = cluster.id)"
+        " on conflict do nothing"
+    )
+
+
+async def take_epoch(querier: Any, cluster_id: int, driver: str) -> int:
+    """Begin a new epoch of a cluster whose advisory lock is held; return its number."""
+    epoch: int = await querier.value(
+        "update cluster_lease set epoch = epoch + 1, driver = %s, backend_pid = pg_backend_pid(),"
+        " beaten_at = now() where cluster_id = %s returning epoch",
+        (driver, cluster_id),
+    )
+    return epoch
+
+
+async def beat(querier: Any, driver: str, epochs: dict[int, int]) -> list[int]:
+    """Say that this process still drives its clusters; return those that it really does."""
+    rows = await querier.all(
+        "update cluster_lease l set beaten_at = now()"
+        " from unnest(%s::bigint[], %s::bigint[]) as e (cluster_id, epoch)"
+        " where l.cluster_id = e.cluster_id and l.epoch = e.epoch and l.driver = %s"
+        " returning l.cluster_id",
+        (list(epochs), list(epochs.values()), driver),
+    )
+    return [row.cluster_id for row in rows]
+
+
+async def put_out_silent(querier: Any, driver: str, silence_seconds: float) -> int:
+    """End the sessions that hold a lease and no longer beat (a stopped process keeps them open).
+
+    Only the session that still holds the advisory lock of the silent lease is ended, so a
+    process id that was given to somebody else is never hit.
+
+    :return: how many were ended.
+    """
+    ended: int = await querier.value(
+        "select count(pg_terminate_backend(k.pid)) from cluster_lease l join pg_locks k"
+        " on k.locktype = 'advisory' and k.granted and k.classid = %s::oid"
+        " and k.objid = l.cluster_id::oid and k.objsubid = 2 and k.pid = l.backend_pid"
+        " and k.database = (select oid from pg_database where datname = current_database())"
+        " where l.beaten_at < now() - make_interval(secs => %s) and l.driver <> %s",
+        (LEASE_CLASS, silence_seconds, driver),
+    )
+    return ended
+
+
+async def try_lock(querier: Any, cluster_id: int) -> bool:
+    """Try to take a cluster's advisory lock for this session."""
+    return bool(
+        await querier.value(
+            "select pg_try_advisory_lock(%s, %s)", (LEASE_CLASS, cluster_id)
+        )
+    )
+
+
+async def unlock(querier: Any, cluster_id: int) -> None:
+    """Give a cluster's advisory lock back."""
+    await querier.run("select pg_advisory_unlock(%s, %s)", (LEASE_CLASS, cluster_id))

@@ -1,0 +1,236 @@
+"""Operations in the database: opening, the marks of their way, closing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from cyclades_tx.errors import LostLease
+from cyclades_tx.model.operation import Operation
+
+WAKE = "cyclades_wake"
+
+_COLUMNS = (
+    "id, kind, state, cluster_id, deadline_at, created_at, uuid, server_id, network_id,"
+    " project_id, user_id, request_id, arguments, step, attempt, reason, job_id, failures,"
+    " submitted_at"
+)
+
+
+def operation_of(row: Any) -> Operation:
+    """The value of a row of :data:`_COLUMNS`."""
+    return Operation(**{**row._asdict(), "uuid": str(row.uuid)})
+
+
+async def open_operation(
+    tx: Any,
+    *,
+    kind: str,
+    cluster_id: int,
+    deadline_seconds: float,
+    server_id: int | None = None,
+    network_id: int | None = None,
+    project_id: str | None = None,
+    user_id: str | None = None,
+    request_id: str = "",
+    arguments: dict[str, Any] | None = None,
+    reason: str = "",
+) -> int:
+    """Open an operation and wake whoever drives its cluster, when the transaction commits.
+
+    :return: its id. A second open one on the same server is a UniqueViolation.
+    """
+    operation_id: int = await tx.value(
+        "insert into operation (kind, cluster_id, deadline_at, server_id, network_id, project_id,"
+        " user_id, request_id, arguments, reason)"
+        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s) returning id",
+        (
+            kind,
+            cluster_id,
+            deadline_seconds,
+            server_id,
+            network_id,
+            project_id,
+            user_id,
+            request_id,
+            orjson.dumps(arguments or {}).decode(),
+            reason,
+        ),
+    )
+    await wake(tx, cluster_id, server_id, network_id)
+    return operation_id
+
+
+async def wake(tx: Any, cluster_id: int, server_id: int | None, network_id: int | None = None) -> None:
+    """Wake the loop that looks after a server, or after a network on a cluster."""
+    key = f"s{server_id}" if server_id is not None else f"n{network_id}"
+    await tx.notify(WAKE, f"{cluster_id}:{key}")
+
+
+async def check_epoch(tx: Any, cluster_id: int, epoch: int) -> None:
+    """Hold the lease's row until the commit, so that nobody takes over in between.
+
+    :raise LostLease: when another process drives the cluster now.
+    """
+    held = await tx.value(
+        "select 1 from cluster_lease where cluster_id = %s and epoch = %s for share",
+        (cluster_id, epoch),
+    )
+    if held is None:
+        raise LostLease(f"another process drives cluster {cluster_id} now")
+
+
+async def open_of_server(querier: Any, server_id: int) -> list[Operation]:
+    """The open operations of a server: at most a change and a delete, the change first."""
+    rows = await querier.all(
+        f"select {_COLUMNS} from operation where server_id = %s and finished_at is null"
+        " order by (kind = 'delete')",
+        (server_id,),
+    )
+    return [operation_of(row) for row in rows]
+
+
+async def open_of_network(querier: Any, network_id: int, cluster_id: int) -> Operation | None:
+    """The open operation of a network on a cluster, or None."""
+    row = await querier.first(
+        f"select {_COLUMNS} from operation where network_id = %s and cluster_id = %s"
+        " and server_id is null and finished_at is null",
+        (network_id, cluster_id),
+    )
+    return None if row is None else operation_of(row)
+
+
+async def due(querier: Any, cluster_id: int, limit: int) -> list[Any]:
+    """The (server_id, network_id) of open operations of a cluster whose time has come."""
+    return list(
+        await querier.all(
+            "select server_id, network_id from operation where cluster_id = %s"
+            " and finished_at is null and wake_at <= now() order by wake_at limit %s",
+            (cluster_id, limit),
+        )
+    )
+
+
+async def open_keys(querier: Any, cluster_id: int) -> list[Any]:
+    """The (server_id, network_id) of every open operation of a cluster."""
+    return list(
+        await querier.all(
+            "select server_id, network_id from operation where cluster_id = %s"
+            " and finished_at is null",
+            (cluster_id,),
+        )
+    )
+
+
+async def mark_submitting(tx: Any, operation: Operation, step: str, attempt: int) -> bool:
+    """Write down that a request is about to be sent.
+
+    :return: False when the operation was closed meanwhile: then nothing may be sent.
+    """
+    changed = await tx.run(
+        "update operation set state = 'submitting', step = %s, attempt = %s, job_id = null,"
+        " job_status = null, submitted_at = now(), started_at = coalesce(started_at, now()),"
+        " reason = '' where id = %s and finished_at is null",
+        (step, attempt, operation.id),
+    )
+    if not changed:
+        return False
+    await tx.run(
+        "insert into operation_step (operation_id, step, attempt) values (%s, %s, %s)"
+        " on conflict do nothing",
+        (operation.id, step, attempt),
+    )
+    return True
+
+
+async def mark_submitted(tx: Any, operation_id: int, step: str, attempt: int, job_id: int) -> None:
+    """Write down the job that the cluster accepted."""
+    await tx.run(
+        "update operation set state = 'submitted', job_id = %s, failures = 0,"
+        " wake_at = least(now() + interval '30 seconds', deadline_at)"
+        " where id = %s and finished_at is null",
+        (job_id, operation_id),
+    )
+    await tx.run(
+        "update operation_step set job_id = %s where operation_id = %s and step = %s and attempt = %s",
+        (job_id, operation_id, step, attempt),
+    )
+
+
+async def mark_unsent(querier: Any, operation_id: int, state: str, reason: str, seconds: float) -> None:
+    """Nothing was sent, or nobody knows: try again after a pause.
+
+    :param state: ``pending`` when surely nothing was sent, ``submitting`` when it may have been.
+    """
+    await querier.run(
+        "update operation set state = %s, reason = %s, failures = failures + 1,"
+        " wake_at = now() + make_interval(secs => %s)"
+        " where id = %s and finished_at is null",
+        (state, reason, seconds, operation_id),
+    )
+
+
+async def mark_waiting(querier: Any, operation_id: int, reason: str, seconds: float) -> None:
+    """Say why it waits, and when it is looked at again at the latest."""
+    await querier.run(
+        "update operation set reason = %s, wake_at = now() + make_interval(secs => %s)"
+        " where id = %s and finished_at is null",
+        (reason, seconds, operation_id),
+    )
+
+
+async def mark_failed_cluster(querier: Any, operation_id: int, reason: str, seconds: float) -> None:
+    """The cluster could not be asked: say why, and try again after a pause."""
+    await querier.run(
+        "update operation set reason = %s, failures = failures + 1,"
+        " wake_at = now() + make_interval(secs => %s)"
+        " where id = %s and finished_at is null",
+        (reason, seconds, operation_id),
+    )
+
+
+async def mark_jobs(querier: Any, seen: Iterable[tuple[int, str]]) -> None:
+    """Write down how the jobs of operations stand: pairs of operation id and status word."""
+    pairs = list(seen)
+    await querier.run(
+        "update operation o set job_status = s.status"
+        " from unnest(%s::bigint[], %s::text[]) as s (id, status)"
+        " where o.id = s.id and o.finished_at is null and o.job_status is distinct from s.status",
+        ([pair[0] for pair in pairs], [pair[1] for pair in pairs]),
+    )
+
+
+async def remember(tx: Any, operation_id: int, key: str, text: str) -> None:
+    """Keep a text with an operation for its later steps."""
+    await tx.run(
+        "update operation set arguments = arguments || jsonb_build_object(%s, %s::text)"
+        " where id = %s and finished_at is null",
+        (key, text, operation_id),
+    )
+
+
+async def end_step(tx: Any, operation: Operation, result: str, message: str) -> None:
+    """Write down how the job of the present step ended."""
+    await tx.run(
+        "update operation_step set finished_at = now(), result = %s, message = %s"
+        " where operation_id = %s and step = %s and attempt = %s and finished_at is null",
+        (result, message, operation.id, operation.step, operation.attempt),
+    )
+
+
+async def close_operation(tx: Any, operation_id: int, end: str, reason: str) -> bool:
+    """Close an operation; its secrets' reference goes with it.
+
+    :return: False when it was closed already.
+    """
+    return bool(
+        await tx.run(
+            "update operation set state = %s, reason = %s, finished_at = now(),"
+            " progress = case when %s = 'succeeded' then 100 else progress end,"
+            " arguments = arguments - 'config_token'"
+            " where id = %s and finished_at is null",
+            (end, reason, end, operation_id),
+        )
+    )

@@ -1,0 +1,357 @@
+"""Servers in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from cyclades_tx.model import quota
+from cyclades_tx.model.ids import parse_uuid
+from cyclades_tx.model.instance import Instance
+from cyclades_tx.model.moves import DELETED, ERROR, Rest, Seen, observed, rest
+from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED, Operation
+from cyclades_tx.model.quota import difference, server_amounts
+from cyclades_tx.store import operations, outbox, quotas
+from cyclades_tx.store.ports import delete_ports_of_server
+
+_LOCKED = (
+    "select s.id, s.uuid, s.name, s.user_id, s.project_id, s.cluster_id, s.vcpus, s.memory_mib,"
+    " s.state, s.charge, s.locked, s.suspended, s.ganeti_status, s.ganeti_serial,"
+    " s.deleted_at is not null as deleted"
+    " from server s where {where} for update"
+)
+
+_DISK_GIB = (
+    "select coalesce(sum(size_gib), 0)::bigint from volume"
+    " where server_id = %s and local and deleted_at is null"
+)
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """The columns of a new server that a caller decides."""
+
+    name: str
+    hostname: str
+    description: str | None
+    user_id: str
+    project_id: str
+    cluster_id: int
+    flavor_id: int
+    vcpus: int
+    memory_mib: int
+    image_id: int | None
+    key_name: str | None
+    availability_zone: str | None
+    config_drive: bool
+    access_ipv4: str | None
+    access_ipv6: str | None
+    disk_config: str
+    user_data: bytes | None
+    reservation_id: str
+    uuid: UUID
+
+
+async def insert(tx: Any, row: NewRow) -> int:
+    """Add a server in state ``building``; return its id."""
+    server_id: int = await tx.value(
+        "insert into server (uuid, name, hostname, description, user_id, project_id, cluster_id,"
+        " flavor_id, vcpus, memory_mib, image_id, key_name, availability_zone, config_drive,"
+        " access_ipv4, access_ipv6, disk_config, user_data, reservation_id)"
+        " values (%(uuid)s, %(name)s, %(hostname)s, %(description)s, %(user_id)s, %(project_id)s,"
+        " %(cluster_id)s, %(flavor_id)s, %(vcpus)s, %(memory_mib)s, %(image_id)s, %(key_name)s,"
+        " %(availability_zone)s, %(config_drive)s, %(access_ipv4)s, %(access_ipv6)s,"
+        " %(disk_config)s, %(user_data)s, %(reservation_id)s) returning id",
+        row.__dict__,
+    )
+    return server_id
+
+
+async def insert_root_volume(
+    tx: Any,
+    *,
+    server_id: int,
+    user_id: str,
+    project_id: str,
+    size_gib: int,
+    volume_type_id: int,
+    image_uuid: UUID | None,
+) -> None:
+    """Add the server's own root disk."""
+    await tx.run(
+        "insert into volume (user_id, project_id, size_gib, volume_type_id, local, bootable,"
+        " source_kind, source_uuid, status, server_id, position)"
+        " values (%s, %s, %s, %s, true, true, %s, %s, 'creating', %s, 0)",
+        (
+            user_id,
+            project_id,
+            size_gib,
+            volume_type_id,
+            "image" if image_uuid else None,
+            image_uuid,
+            server_id,
+        ),
+    )
+
+
+async def set_metadata(tx: Any, server_id: int, items: dict[str, str]) -> None:
+    """Add or change metadata items."""
+    if items:
+        await tx.run(
+            "insert into server_metadata (server_id, key, value)"
+            " select %s, key, value from unnest(%s::text[], %s::text[]) as m (key, value)"
+            " on conflict (server_id, key) do update set value = excluded.value",
+            (server_id, list(items), list(items.values())),
+        )
+
+
+async def add_tags(tx: Any, server_id: int, tags: tuple[str, ...]) -> None:
+    """Add tags."""
+    if tags:
+        await tx.run(
+            "insert into server_tag (server_id, tag) select %s, unnest(%s::text[])"
+            " on conflict do nothing",
+            (server_id, list(tags)),
+        )
+
+
+async def charge_cluster(tx: Any, cluster_id: int, memory_mib: int, disk_mib: int) -> None:
+    """Count a new server against the cluster's free capacity, until it is asked again.
+
+    The cluster's row is the last one that a transaction locks.
+    """
+    await tx.run(
+        "update cluster set memory_free_mib = greatest(memory_free_mib - %s, 0),"
+        " disk_free_mib = greatest(disk_free_mib - %s, 0), instances = instances + 1 where id = %s",
+        (memory_mib, disk_mib, cluster_id),
+    )
+
+
+async def project_of(querier: Any, server_id: int) -> str | None:
+    """The project that is charged for a server; None when there is no such server."""
+    found: str | None = await querier.value(
+        "select project_id from server where id = %s", (server_id,)
+    )
+    return found
+
+
+async def find(querier: Any, ref: str, who: Any) -> Any:
+    """The id and project of a live server that the caller may see, or None.
+
+    :param ref: what stood in the URL: anything.
+    """
+    uuid = parse_uuid(ref)
+    if uuid is None:
+        return None
+    return await querier.first(
+        "select id, project_id from server where uuid = %s and deleted_at is null"
+        " and (%s or project_id = %s)",
+        (uuid, who.admin, who.project_id),
+    )
+
+
+async def lock(tx: Any, server_id: int) -> Any:
+    """Lock a server's row; None when there is none."""
+    return await tx.first(_LOCKED.format(where="s.id = %s"), (server_id,))
+
+
+async def for_create(querier: Any, server_id: int) -> Any:
+    """What a creation needs to know of a server: sizes, image, template, user data."""
+    return await querier.first(
+        "select s.id, s.uuid, s.name, s.hostname, s.vcpus, s.memory_mib, s.project_id, s.user_id,"
+        " t.disk_template, t.provider, i.location as image_location, i.disk_format as image_format,"
+        " f.volume_type_id"
+        " from server s join flavor f on f.id = s.flavor_id"
+        " join volume_type t on t.id = f.volume_type_id left join image i on i.id = s.image_id"
+        " where s.id = %s",
+        (server_id,),
+    )
+
+
+async def nics_of(querier: Any, server_id: int) -> list[Any]:
+    """The ports of a server in order: id, network, MAC, first IPv4 address or null."""
+    return list(
+        await querier.all(
+            "select p.id, p.network_id, p.mac::text as mac,"
+            " (select host(a.address) from address a where a.port_id = p.id"
+            " and family(a.address) = 4 order by a.id limit 1) as ip"
+            " from port p where p.server_id = %s order by p.position",
+            (server_id,),
+        )
+    )
+
+
+async def disks_of(querier: Any, server_id: int) -> list[Any]:
+    """The disks of a server in order: id, size in GiB."""
+    return list(
+        await querier.all(
+            "select id, size_gib from volume where server_id = %s and deleted_at is null"
+            " order by position",
+            (server_id,),
+        )
+    )
+
+
+async def specs_of(querier: Any, volume_type_id: int) -> dict[str, str]:
+    """The parameters for Ganeti of a volume type: its ``GNT-EXTP:`` specs without the prefix."""
+    rows = await querier.all(
+        "select substr(key, 10) as key, value from volume_type_spec"
+        " where volume_type_id = %s and key like 'GNT-EXTP:%%'",
+        (volume_type_id,),
+    )
+    return {row.key: row.value for row in rows}
+
+
+async def missing_networks(querier: Any, server_id: int) -> list[Any]:
+    """The networks of a server that do not stand on its cluster yet: id, state and reason."""
+    return list(
+        await querier.all(
+            "select distinct p.network_id, n.name, cn.state, cn.reason"
+            " from port p join server s on s.id = p.server_id join network n on n.id = p.network_id"
+            " left join cluster_network cn"
+            " on cn.network_id = p.network_id and cn.cluster_id = s.cluster_id"
+            " where p.server_id = %s and cn.state is distinct from 'active'",
+            (server_id,),
+        )
+    )
+
+
+async def at_rest_on(querier: Any, cluster_id: int) -> list[Any]:
+    """The live servers of a cluster that no open operation moves, with what was last seen."""
+    return list(
+        await querier.all(
+            "select s.id, s.state, s.charge, s.ganeti_status, s.ganeti_serial from server s"
+            " where s.cluster_id = %s and s.deleted_at is null and s.charge <> 'none'"
+            " and not exists (select 1 from operation o where o.server_id = s.id"
+            " and o.finished_at is null)",
+            (cluster_id,),
+        )
+    )
+
+
+async def settle(tx: Any, operation: Operation, end: str, reason: str, seen: Seen) -> bool:
+    """Close an operation on a server: its state, quota, ports, disks and event in one go.
+
+    :param end: ``succeeded``, ``failed`` or ``canceled``.
+    :param seen: the instance as it is now, ABSENT or UNSEEN.
+    :return: False when the operation was closed before.
+    """
+    assert operation.server_id is not None
+    project_id = await project_of(tx, operation.server_id)
+    assert project_id is not None
+    await quotas.lock(tx, project_id)
+    server = await lock(tx, operation.server_id)
+    if not await operations.close_operation(tx, operation.id, end, reason):
+        return False
+    await quotas.release(tx, operation.id)
+    before = Rest(server.state, server.charge)
+    after = before if end == CANCELED and operation.kind != "create" else rest(
+        operation.kind, end, before, seen
+    )
+    fault = reason if end == FAILED and after.state == ERROR else None
+    await move(tx, server, before, after, seen, fault)
+    if operation.kind == "create" and end == SUCCEEDED:
+        await tx.run("update server set launched_at = now() where id = %s", (server.id,))
+    await outbox.put(
+        tx,
+        "operation.ended",
+        str(server.uuid),
+        server.project_id,
+        {
+            "operation": operation.uuid,
+            "kind": operation.kind,
+            "end": end,
+            "reason": reason,
+            "state": after.state,
+        },
+    )
+    if server.cluster_id is not None and operation.kind != "delete" and after.state != DELETED:
+        # A delete may have been waiting for this.
+        await operations.wake(tx, server.cluster_id, server.id)
+    return True
+
+
+async def observe(tx: Any, server_id: int, seen: Seen) -> Rest | None:
+    """Write down what was seen of a server at rest; the cluster is right.
+
+    :return: where it rests now, or None when there was nothing to write.
+    """
+    project_id = await project_of(tx, server_id)
+    if project_id is None:
+        return None
+    await quotas.lock(tx, project_id)
+    server = await lock(tx, server_id)
+    if server.deleted or await operations.open_of_server(tx, server_id):
+        return None
+    before = Rest(server.state, server.charge)
+    after = observed(before, seen)
+    await move(tx, server, before, after, seen, None)
+    if after != before:
+        await outbox.put(
+            tx,
+            "server.observed",
+            str(server.uuid),
+            server.project_id,
+            {"from": before.state, "state": after.state},
+        )
+    return after
+
+
+async def move(
+    tx: Any, server: Any, before: Rest, after: Rest, seen: Seen, fault: str | None
+) -> None:
+    """Bring a locked server from one rest to another: quota, row, ports and disks."""
+    disk_gib = await tx.value(_DISK_GIB, (server.id,))
+    change = difference(
+        server_amounts(before.charge, server.vcpus, server.memory_mib, disk_gib),
+        server_amounts(after.charge, server.vcpus, server.memory_mib, disk_gib),
+    )
+    await quotas.add(tx, server.project_id, change)
+    instance = seen if isinstance(seen, Instance) else None
+    await tx.run(
+        "update server set state = %(state)s, charge = %(charge)s,"
+        " fault_code = case when %(fault)s::text is not null then 500 when %(state)s = 'error'"
+        " then fault_code end,"
+        " fault_message = case when %(state)s = 'error' then coalesce(%(fault)s, fault_message,"
+        " 'The server is in an unknown state.') end,"
+        " fault_at = case when %(fault)s::text is not null then now() when %(state)s = 'error'"
+        " then coalesce(fault_at, now()) end,"
+        " ganeti_status = coalesce(%(status)s, ganeti_status),"
+        " ganeti_serial = coalesce(%(serial)s, ganeti_serial),"
+        " node = coalesce(%(node)s, node),"
+        " vnc_port = case when %(seen)s then %(vnc_port)s else vnc_port end,"
+        " seen_at = case when %(seen)s then now() else seen_at end,"
+        " terminated_at = case when %(state)s = 'deleted' then now() end,"
+        " deleted_at = case when %(state)s = 'deleted' then now() end,"
+        " updated_at = now() where id = %(id)s",
+        {
+            "id": server.id,
+            "state": after.state,
+            "charge": after.charge,
+            "fault": fault,
+            "status": instance.status if instance else None,
+            "serial": instance.serial if instance else None,
+            "node": instance.pnode if instance else None,
+            "vnc_port": instance.network_port if instance else None,
+            "seen": instance is not None,
+        },
+    )
+    if after.charge == quota.NONE:
+        await delete_ports_of_server(tx, server.id)
+        await tx.run(
+            "update volume set status = 'deleted', deleted_at = now(), updated_at = now()"
+            " where server_id = %s and local and deleted_at is null",
+            (server.id,),
+        )
+    elif after != before:
+        await tx.run(
+            "update volume set status = 'in_use', initialised = true, updated_at = now()"
+            " where server_id = %s and status = 'creating' and deleted_at is null",
+            (server.id,),
+        )
+        await tx.run(
+            "update port set state = 'active', updated_at = now()"
+            " where server_id = %s and state = 'build'",
+            (server.id,),
+        )

@@ -1,0 +1,168 @@
+"""The world as one process meets it: clock, database, clusters' keys, secrets, randomness.
+
+It is chosen in one place. The service and the operator's command line build the same flows
+out of it, so that a rule holds whichever way somebody asks.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cyclades_tx.config import Config
+from cyclades_tx.crash import crash_points
+from cyclades_tx.errors import ConfigError
+from cyclades_tx.flows.identity import People
+from cyclades_tx.flows.images import Images
+from cyclades_tx.flows.keypairs import KeyPairs
+from cyclades_tx.flows.networks import Networks
+from cyclades_tx.flows.servers import Servers
+from cyclades_tx.ganeti.clusters import Clusters
+from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.identity.attempts import LoginLimits
+from cyclades_tx.identity.local import LocalIdentity
+from cyclades_tx.identity.passwords import Passwords
+from cyclades_tx.metrics import Metrics, PoolUse
+from cyclades_tx.model import quota
+from cyclades_tx.model.names import Names
+from cyclades_tx.model.who import Who
+from cyclades_tx.store import quotas
+from cyclades_tx.store.database import Database
+from cyclades_tx.store.networks import create_default_group
+from cyclades_tx.store.pool import Limits
+from cyclades_tx.vault import ISecretStore, MemorySecretStore
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a process needs from outside, and the flows made of it."""
+
+    reactor: Any
+    config: Config
+    dsn: str
+    database: Database
+    keyring: Keyring
+    vault: ISecretStore
+    metrics: Metrics
+    clusters: Clusters
+    passwords: Passwords
+    identity: LocalIdentity
+    people: People
+    networks: Networks
+    images: Images
+    keypairs: KeyPairs
+    servers: Servers
+    names: Names
+    crash: Callable[[str], None]
+    driver: str
+
+    @classmethod
+    def real(cls, reactor: Any, config: Config, *, tool: bool = False) -> World:
+        """The real world of a configuration; nothing is connected before ``start``.
+
+        :param tool: for a command that runs once: few connections, no process metrics.
+        :raise ConfigError: when a file that the configuration names cannot be used.
+        """
+        section = config.database
+        crash = crash_points()
+        metrics = Metrics(reactor, process=not tool)
+        dsn = section.connection_string()
+        database = Database(
+            reactor,
+            dsn,
+            least=0 if tool else section.pool_min,
+            most=2 if tool else section.pool_max,
+            wait_seconds=section.acquire_timeout_seconds,
+            limits=Limits(
+                statement_seconds=section.statement_timeout_seconds,
+                lock_seconds=section.lock_timeout_seconds,
+                idle_in_transaction_seconds=section.idle_in_transaction_timeout_seconds,
+            ),
+            application_name="cyclades_tx tool" if tool else "cyclades_tx",
+            crash=crash,
+        )
+        if not config.ganeti.keyring_file:
+            raise ConfigError(
+                "ganeti.keyring_file: must name a file with the keys that seal credentials;"
+                " snf-manage keyring-create makes one"
+            )
+        keyring = Keyring.load(config.ganeti.keyring_file)
+        passwords = Passwords(reactor, log2n=config.identity.password_scrypt_log2n)
+        limits = config.quota.limits()
+
+        async def equip(tx: Any, project_id: str) -> None:
+            await quotas.make_holdings(tx, project_id, limits)
+            await create_default_group(tx, project_id)
+
+        async def reserve_network(tx: Any, who: Who, _network_id: int) -> None:
+            assert who.project_id is not None
+            wanted = {quota.PRIVATE_NETWORK: 1}
+            quotas.refuse_shortage(await quotas.lock(tx, who.project_id), wanted)
+            await quotas.add(tx, who.project_id, wanted)
+
+        names = Names(config.ganeti.instance_prefix)
+        networks = Networks(
+            database,
+            deadline_seconds=config.operations.deadline_seconds("make_network"),
+            names=names,
+            bridge=config.ganeti.default_bridge,
+            mac_prefix=config.ganeti.default_mac_prefix,
+            reserve=reserve_network,
+        )
+        vault: ISecretStore = MemorySecretStore(reactor)
+        world = cls(
+            reactor=reactor,
+            config=config,
+            dsn=dsn,
+            database=database,
+            keyring=keyring,
+            vault=vault,
+            metrics=metrics,
+            clusters=Clusters.of(reactor, config.ganeti, keyring, metrics.rapi),
+            passwords=passwords,
+            identity=LocalIdentity(
+                database,
+                reactor,
+                passwords,
+                token_lifetime_seconds=config.identity.token_lifetime_seconds,
+                cache_entries=config.identity.token_cache_entries,
+                limits=LoginLimits(
+                    config.identity.login_attempts, config.identity.login_window_seconds
+                ),
+            ),
+            people=People(database, passwords, on_project_created=equip),
+            networks=networks,
+            images=Images(database),
+            keypairs=KeyPairs(database, reactor),
+            servers=Servers(
+                database,
+                vault,
+                keyring,
+                networks,
+                config.ganeti,
+                config.operations,
+                config.vmapi,
+                random.SystemRandom(),
+            ),
+            names=names,
+            crash=crash,
+            driver=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+        def use() -> PoolUse:
+            now = database.statistics()
+            return PoolUse(open=now.size, busy=now.in_use, waiting=now.waiting)
+
+        metrics.watch_pool(use)
+        return world
+
+    async def close(self) -> None:
+        """Let everything go that the world holds open."""
+        self.identity.stop()
+        await self.clusters.close()
+        self.passwords.close()
+        await self.database.close()

@@ -1,0 +1,229 @@
+"""What every test may use: a PostgreSQL of its own, and a reactor that must be left clean.
+
+* ``dsn`` and ``database``: a fresh database with the schema applied, for this test alone.
+* ``empty_dsn``: a fresh database without any schema.
+* ``postgres``: the server of the whole run. A test that stops it starts it again.
+* ``logged_errors.flush(SomeError)``: errors in the log that the test expected.
+* ``@pytest.mark.real``: needs a real Ganeti, broker or apt; runs with ``CI=true`` or ``REAL=1``.
+
+After each test the log must hold no error, no failed Deferred may be unheard, and the reactor
+must have no delayed calls, readers or writers that it had not before.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import pytest_twisted
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from cyclades_tx.store.database import Database
+from cyclades_tx.store.embedded import EmbeddedPostgres
+from cyclades_tx.store.migrations import migrate
+
+REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
+SETTLE_SECONDS = 2.0
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the markers known."""
+    config.addinivalue_line(
+        "markers", "real: needs real parts; runs with CI=true or REAL=1 (root, Debian)"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip by name what needs real parts, unless they were asked for."""
+    if REAL:
+        return
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the imported world out of the garbage collections after each test."""
+    gc.collect()
+    gc.freeze()
+
+
+class LoggedErrors:
+    """The errors that Twisted's log has seen during a test."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Keep an event if it is an error."""
+        level = event.get("log_level")
+        if (level is not None and level >= LogLevel.error) or event.get("isError"):
+            self.events.append(event)
+
+    def flush(self, *kinds: type[BaseException]) -> list[BaseException]:
+        """Take out the exceptions of these kinds (all without one); return them."""
+        gc.collect()
+        taken: list[BaseException] = []
+        kept = []
+        for event in self.events:
+            failure = event.get("log_failure")
+            if failure is not None and (not kinds or failure.check(*kinds)):
+                taken.append(failure.value)
+            else:
+                kept.append(event)
+        self.events = kept
+        return taken
+
+    def texts(self) -> list[str]:
+        """Return what is left, for people."""
+        return [
+            str(formatEvent(event))
+            + (f"\n{event['log_failure'].getTraceback()}" if "log_failure" in event else "")
+            for event in self.events
+        ]
+
+
+@pytest.fixture(autouse=True)
+def logged_errors(twisted_greenlet: Any) -> Iterator[LoggedErrors]:
+    """Fail the test when it leaves an error in the log or work in the reactor."""
+    from twisted.internet import reactor
+
+    errors = LoggedErrors()
+    globalLogPublisher.addObserver(errors)
+    before = _reactor_work(reactor)
+    try:
+        yield errors
+        left = _settle(reactor, before)
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(errors)
+    texts = errors.texts()
+    if texts:
+        pytest.fail("errors in the log:\n" + "\n".join(texts), pytrace=False)
+    if left:
+        pytest.fail("left in the reactor:\n" + "\n".join(map(str, left)), pytrace=False)
+
+
+def _reactor_work(reactor: Any) -> set[Any]:
+    work = {*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters()}
+    # Its own wakers come with the first turn or the first child process, and stay.
+    return work - set(reactor._internalReaders)
+
+
+def _settle(reactor: Any, before: set[Any]) -> list[Any]:
+    """Give closing sockets some turns; return what is still there and was not before."""
+    end = reactor.seconds() + SETTLE_SECONDS
+    while True:
+        left = _reactor_work(reactor) - before
+        if not left or reactor.seconds() > end:
+            return list(left)
+        pytest_twisted.blockon(task.deferLater(reactor, 0.005))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the whole run."""
+    # pytest's own temporary directories cannot be passed by the user that runs the server.
+    state = Path(tempfile.mkdtemp(prefix="cyclades-tx-test-"))
+    state.chmod(0o711)
+    server = EmbeddedPostgres(state, fsync=False, home=state / "postgres")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _admin(postgres: EmbeddedPostgres, statement: str) -> None:
+    connection = psycopg2.connect(postgres.dsn("postgres"))
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database with the schema applied, for copying."""
+    _admin(postgres, "create database test_template")
+    migrate(postgres.dsn("test_template"))
+    return "test_template"
+
+
+@pytest.fixture
+def make_dsn(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+    """Make databases from a named template; they are dropped after the test."""
+    made: list[str] = []
+
+    def make(source: str) -> str:
+        name = f"test_{next(_numbers)}"
+        # With fsync off a copy of the files is twice as fast as the log of their blocks.
+        _admin(postgres, f"create database {name} template {source} strategy file_copy")
+        made.append(name)
+        return postgres.dsn(name)
+
+    yield make
+    for name in made:
+        _admin(postgres, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def dsn(make_dsn: Callable[[str], str], template: str) -> str:
+    """The DSN of a fresh database with the schema applied."""
+    return make_dsn(template)
+
+
+@pytest.fixture
+def empty_dsn(make_dsn: Callable[[str], str]) -> str:
+    """The DSN of a fresh database without any schema."""
+    return make_dsn("template1")
+
+
+@pytest_twisted.async_yield_fixture
+async def open_database(dsn: str) -> Any:
+    """Open Databases on a fresh schema with options of one's own; closed after the test."""
+    from twisted.internet import reactor
+
+    opened: list[Database] = []
+
+    def open_one(**options: Any) -> Database:
+        database = Database(reactor, dsn, **options)
+        opened.append(database)
+        database.start()
+        return database
+
+    yield open_one
+    for database in opened:
+        await database.close()
+
+
+@pytest.fixture
+def database(open_database: Callable[..., Database]) -> Database:
+    """A started Database on a fresh schema, closed after the test."""
+    return open_database(least=1, most=8)
+
+
+def _sleep(seconds: float) -> Deferred[None]:
+    from twisted.internet import reactor
+
+    return task.deferLater(reactor, seconds)
+
+
+@pytest.fixture
+def sleep() -> Callable[[float], Deferred[None]]:
+    """Return a function whose Deferred fires after some seconds of the real clock."""
+    return _sleep

@@ -1,0 +1,244 @@
+"""One connection: results, order, cancellation, and back ends that die in every state."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, gatherResults
+
+from cyclades_tx.store.connection import PREPARED_LIMIT, Connection, is_gone, rows_of
+from cyclades_tx.store.pool import connect, full_dsn
+
+
+@pytest.fixture
+def lost() -> list[Connection]:
+    """The connections that reported their loss."""
+    return []
+
+
+@pytest.fixture
+def make(empty_dsn: str, lost: list[Connection]) -> Iterator[Callable[[], Any]]:
+    """Open connections; they are closed after the test."""
+    made: list[Connection] = []
+
+    async def open_one(notified: Any = None) -> Connection:
+        connection = Connection(reactor, lost.append, notified)
+        made.append(connection)
+        await connect(reactor, full_dsn(empty_dsn, "test"), connection)
+        return connection
+
+    yield open_one
+    for connection in made:
+        connection.close()
+
+
+def kill(dsn: str, pid: int) -> None:
+    """End a back end and wait until it is gone."""
+    admin = psycopg2.connect(dsn)
+    try:
+        with admin.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+            assert cursor.fetchone()[0] is True
+    finally:
+        admin.close()
+
+
+async def test_values_keep_their_types(make: Any) -> None:
+    """UUIDs, addresses and JSON go in and come out as Python values."""
+    connection = await make()
+    wanted = uuid.uuid4()
+    cursor = await connection.execute(
+        "select %s as id, %s::int[] as list, '{\"a\": 1}'::json as doc", (wanted, [1, 2])
+    )
+    (row,) = rows_of(cursor)
+    assert (row.id, row.list, row.doc) == (wanted, [1, 2], {"a": 1})
+
+
+async def test_nameless_columns_get_positions(make: Any) -> None:
+    """Columns that Python cannot name do not break the row."""
+    connection = await make()
+    (row,) = rows_of(await connection.execute("select 1, 2 as class"))
+    assert row == (1, 2)
+
+
+async def test_statements_sent_together_are_answered_in_order(make: Any) -> None:
+    """The second waits in line for the first."""
+    connection = await make()
+    order: list[int] = []
+    waits = [
+        connection.execute("select %s, pg_sleep(0.01)", (number,)).addCallback(
+            lambda cursor: order.append(cursor.fetchone()[0])
+        )
+        for number in range(4)
+    ]
+    await gatherResults(waits)
+    assert order == [0, 1, 2, 3]
+
+
+async def test_an_error_in_line_does_not_stop_the_line(make: Any) -> None:
+    """Each statement has its own fate."""
+    connection = await make()
+    first = connection.execute("select 1/0")
+    second = connection.execute("nonsense", (object(),))
+    third = connection.execute("select 3")
+    with pytest.raises(errors.DivisionByZero):
+        await first
+    with pytest.raises(psycopg2.Error):
+        await second
+    assert (await third).fetchone() == (3,)
+    assert connection.clean
+
+
+async def test_a_cancelled_statement_runs_to_its_end(make: Any) -> None:
+    """The caller stops waiting at once; the next statement comes after the first."""
+    connection = await make()
+    waiting = connection.execute("select pg_sleep(0.05)")
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting
+    assert connection.busy and not connection.clean
+    assert (await connection.execute("select 2")).fetchone() == (2,)
+    assert connection.clean
+
+
+async def test_a_large_statement_is_written_piece_by_piece(make: Any) -> None:
+    """Eight megabytes there and back, more than any socket buffer."""
+    connection = await make()
+    text = "é" * 4_000_000
+    assert (await connection.execute("select %s", (text,))).fetchone() == (text,)
+
+
+async def test_an_idle_back_end_that_dies_is_reported(
+    make: Any, lost: list[Connection], empty_dsn: str, sleep: Any
+) -> None:
+    """The owner hears of it once, without any statement."""
+    connection = await make()
+    kill(empty_dsn, connection._connection.info.backend_pid)
+    for _ in range(100):
+        if lost:
+            break
+        await sleep(0.01)
+    assert lost == [connection]
+    assert not connection.open
+    with pytest.raises(Exception, match="closed") as caught:
+        await connection.execute("select 1")
+    assert is_gone(caught.value)
+
+
+async def test_a_dead_idle_back_end_is_seen_without_a_turn_of_the_reactor(
+    make: Any, lost: list[Connection], empty_dsn: str
+) -> None:
+    """Looking is enough."""
+    connection = await make()
+    assert connection.alive()
+    kill(empty_dsn, connection._connection.info.backend_pid)
+    assert not connection.alive()
+    assert lost == [connection]
+
+
+async def test_a_busy_back_end_that_dies_fails_everything_in_line(
+    make: Any, lost: list[Connection], empty_dsn: str
+) -> None:
+    """All who wait are told that the connection is gone."""
+    connection = await make()
+    waits = [connection.execute("select pg_sleep(20)"), connection.execute("select 1")]
+    kill(empty_dsn, connection._connection.info.backend_pid)
+    for waiting in waits:
+        with pytest.raises(psycopg2.Error) as caught:
+            await waiting
+        assert is_gone(caught.value)
+    assert lost == [connection]
+
+
+async def test_closing_tells_the_waiting_and_not_the_owner(
+    make: Any, lost: list[Connection]
+) -> None:
+    """Closing is no loss, and twice is once."""
+    connection = await make()
+    waiting = connection.execute("select pg_sleep(20)")
+    connection.close()
+    connection.close()
+    with pytest.raises(Exception, match="lost") as caught:
+        await waiting
+    assert is_gone(caught.value)
+    assert lost == []
+
+
+async def test_a_refused_connection_fails_and_leaves_nothing(lost: list[Connection]) -> None:
+    """No server there is psycopg2's OperationalError."""
+    connection = Connection(reactor, lost.append)
+    with pytest.raises(psycopg2.OperationalError):
+        await connect(reactor, "host=/nonexistent dbname=x", connection)
+    connection.close()
+    assert lost == []
+
+
+async def test_a_wrong_password_fails_without_showing_it(empty_dsn: str) -> None:
+    """The message names the role, not the secret."""
+    connection = Connection(reactor, lambda gone: None)
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        await connect(reactor, f"{empty_dsn} password=not-the-one", connection)
+    assert "not-the-one" not in str(caught.value)
+    connection.close()
+
+
+async def test_documents_are_prepared_once(make: Any) -> None:
+    """One preparation for each text, however often it runs."""
+    connection = await make()
+    results: list[Any] = []
+    for number in range(5):
+        connection.document("select %s::text", (number,), lambda *got: results.append(got))
+        await connection.execute("select 1")
+    assert results == [(str(number).encode(), None) for number in range(5)]
+    cursor = await connection.execute("select statement from pg_prepared_statements")
+    assert len(cursor.fetchall()) == 1
+
+
+async def test_documents_sent_together_do_not_mix(make: Any) -> None:
+    """The reused cursor gives each caller its own answer."""
+    connection = await make()
+    results: list[Any] = []
+    connection.document("select %s::text", (0,), lambda *got: results.append(got))
+    await connection.execute("select 1")
+    for number in range(1, 4):
+        connection.document("select %s::text", (number,), lambda *got: results.append(got))
+    await connection.execute("select 1")
+    assert results == [(str(number).encode(), None) for number in range(4)]
+
+
+async def test_old_preparations_make_room(make: Any) -> None:
+    """The number of prepared statements on a connection is bounded."""
+    connection = await make()
+    results: list[Any] = []
+    for number in range(PREPARED_LIMIT + 5):
+        connection.document(f"select '{number}'::text", (), lambda *got: results.append(got))
+        await connection.execute("select 1")
+    cursor = await connection.execute("select count(*) from pg_prepared_statements")
+    assert cursor.fetchone()[0] == PREPARED_LIMIT
+    assert len(results) == PREPARED_LIMIT + 5
+    assert all(error is None for _, error in results)
+
+
+async def test_a_statement_that_cannot_be_prepared_says_so(make: Any) -> None:
+    """The error reaches the caller and the connection stays good."""
+    connection = await make()
+    results: list[Any] = []
+    connection.document("select nonsense", (), lambda *got: results.append(got))
+    await connection.execute("select 1")
+    ((value, error),) = results
+    assert value is None and isinstance(error, errors.UndefinedColumn)
+    assert connection.clean
+
+
+async def test_txpostgres_own_ways_are_closed(make: Any) -> None:
+    """Its cursors would take the reader away and its transactions commit nothing."""
+    connection = await make()
+    for name in ("cursor", "runQuery", "runOperation", "runInteraction"):
+        with pytest.raises(NotImplementedError):
+            getattr(connection, name)()
