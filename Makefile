@@ -26,7 +26,7 @@ run: $(VENV)/.service ## start the whole cloud with two simulated Ganeti cluster
 	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)'
 
 run-ganeti: $(VENV)/.service ## the same with two real Ganeti clusters (Debian, as root)
-	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)' --real-ganeti
+	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)' --ganeti tests/real
 
 test: $(VENV)/.tools ## run all tests in random order; with CI=true or REAL=1 the real parts too
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from twisted.application.service import IService, MultiService, Service
+from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -34,6 +35,8 @@ from cyclades_tx.api.image import app as image
 from cyclades_tx.api.network import app as network
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.config import Config
+from cyclades_tx.ganeti.offline import OfflineCluster
+from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
 from cyclades_tx.lag import LagSampler
 from cyclades_tx.loops.clusters import Drive, Drives
@@ -58,7 +61,7 @@ class Options(usage.Options):
             "with-simulator",
             None,
             None,
-            "Host the simulated Ganeti clusters of this folder too (for trying things out).",
+            "Host the simulated Ganeti clusters of this file too (for trying things out).",
         ],
     ]
 
@@ -86,9 +89,11 @@ def makeService(options: Options) -> IService:
         sys.exit(f"{options['config']}: {error.message}")
     Cyclades(world).setServiceParent(whole)
     if options["with-simulator"]:
-        from cyclades_tx.ganeti.simulator import hosted
+        from cyclades_tx.ganeti.simulator import SimulatorService
+        from cyclades_tx.ganeti.simulator.service import read_config
 
-        hosted(options["with-simulator"], reactor).setServiceParent(whole)
+        simulated = SimulatorService(reactor, read_config(options["with-simulator"]))
+        simulated.setServiceParent(whole)
     return whole
 
 
@@ -158,7 +163,7 @@ class Cyclades(MultiService):
 
     async def _start_loops(self) -> None:
         world = self.world
-        drives = Drives(world.reactor, world.database, world.clusters.drive, self._drive)
+        drives = Drives(world.reactor, world.database, self._connect, self._drive)
         drives.start()
         self._drives = drives
         self._leases = Leases(
@@ -173,6 +178,12 @@ class Cyclades(MultiService):
         self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
         self._sweeping.clock = world.reactor
         self._sweeping.start(SWEEP_SECONDS)
+
+    def _connect(self, row: Any, guard: Callable[[], None]) -> Any:
+        """The cluster of a row, for driving; one that is offline is never spoken to."""
+        if row.offline:
+            return OfflineCluster(row.name)
+        return self.world.clusters.driver(row, guard)
 
     def _drive(self, row: Any, cluster: Any, lease: Lease) -> Drive:
         world = self.world
@@ -284,12 +295,20 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
     if "api" in roles:
         identity.mount(
             frame,
+            world.database,
             world.identity,
             world.people,
-            region=config.identity.region,
+            world.credentials,
+            Catalog(config.public_url, config.identity.region),
             trusted_proxies=config.server.trusted_proxies,
         )
-        compute.mount(frame, world.database, world.servers, world.keypairs)
+        compute.mount(
+            frame,
+            world.database,
+            world.servers,
+            world.keypairs,
+            instance_prefix=config.ganeti.instance_prefix,
+        )
         network.mount(frame, world.database)
         image.mount(frame, world.database)
     return frame

@@ -35,7 +35,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     # The service.
     "service.started": ("version", "roles", "listen", "public_url", "pid", "descriptors"),
     "service.stopped": ("seconds",),
-    "service.failed": ("reason",),
+    "service.listening": ("roles", "url"),
+    "service.not_started": ("reason",),
     # A request, answered or failed on our side.
     "request.done": (
         "service", "method", "path", "status", "bytes", "seconds",
@@ -63,9 +64,13 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "jobs.not_seen": ("reason",),
     "jobs.watch_failed": (),
     # Clusters, and who drives them.
-    "cluster.reached": ("version", "seconds"),
+    "cluster.answers": (),
     "cluster.lost": ("reason", "retry_seconds"),
     "cluster.call": ("method", "path", "status", "seconds", "reason"),
+    "cluster.unusable": ("reason",),
+    "cluster.close_failed": (),
+    "drive.died": (),
+    "drive.change_failed": (),
     "lease.gained": ("cluster_id", "epoch"),
     "lease.ended": ("cluster_id", "epoch"),
     "lease.beat_failed": ("reason",),

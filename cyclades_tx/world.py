@@ -13,16 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cyclades_tx.config import Config
+from cyclades_tx.config import Config, GanetiSection
 from cyclades_tx.crash import crash_points
 from cyclades_tx.errors import ConfigError
+from cyclades_tx.flows.application_credentials import ApplicationCredentials
 from cyclades_tx.flows.identity import People
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.flows.servers import Servers
+from cyclades_tx.ganeti.breaker import BreakerRules
 from cyclades_tx.ganeti.clusters import Clusters
 from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.ganeti.large_json import LargeJsonWorkers
+from cyclades_tx.ganeti.rapi import RapiLimits
 from cyclades_tx.identity.attempts import LoginLimits
 from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.passwords import Passwords
@@ -48,10 +52,12 @@ class World:
     keyring: Keyring
     vault: ISecretStore
     metrics: Metrics
+    large_json: LargeJsonWorkers
     clusters: Clusters
     passwords: Passwords
     identity: LocalIdentity
     people: People
+    credentials: ApplicationCredentials
     networks: Networks
     images: Images
     keypairs: KeyPairs
@@ -114,6 +120,19 @@ class World:
             reserve=reserve_network,
         )
         vault: ISecretStore = MemorySecretStore(reactor)
+        identity = LocalIdentity(
+            database,
+            reactor,
+            passwords,
+            token_lifetime_seconds=config.identity.token_lifetime_seconds,
+            cache_entries=config.identity.token_cache_entries,
+            limits=LoginLimits(
+                name_failures=config.identity.login_attempts,
+                address_failures=config.identity.login_attempts,
+                window_seconds=config.identity.login_window_seconds,
+            ),
+        )
+        large_json = LargeJsonWorkers(reactor)
         world = cls(
             reactor=reactor,
             config=config,
@@ -122,19 +141,14 @@ class World:
             keyring=keyring,
             vault=vault,
             metrics=metrics,
-            clusters=Clusters.of(reactor, config.ganeti, keyring, metrics.rapi),
+            large_json=large_json,
+            clusters=_clusters(reactor, config.ganeti, keyring, large_json, metrics),
             passwords=passwords,
-            identity=LocalIdentity(
-                database,
-                reactor,
-                passwords,
-                token_lifetime_seconds=config.identity.token_lifetime_seconds,
-                cache_entries=config.identity.token_cache_entries,
-                limits=LoginLimits(
-                    config.identity.login_attempts, config.identity.login_window_seconds
-                ),
+            identity=identity,
+            people=People(
+                database, passwords, on_project_created=equip, changed=identity.forget
             ),
-            people=People(database, passwords, on_project_created=equip),
+            credentials=ApplicationCredentials(database, passwords, changed=identity.forget),
             networks=networks,
             images=Images(database),
             keypairs=KeyPairs(database, reactor),
@@ -165,4 +179,35 @@ class World:
         self.identity.stop()
         await self.clusters.close()
         self.passwords.close()
+        self.large_json.close()
         await self.database.close()
+
+
+def _clusters(
+    reactor: Any,
+    section: GanetiSection,
+    keyring: Keyring,
+    large_json: LargeJsonWorkers,
+    metrics: Metrics,
+) -> Clusters:
+    return Clusters(
+        reactor,
+        keyring,
+        limits=RapiLimits(
+            question_timeout_seconds=section.question_timeout_seconds,
+            change_timeout_seconds=section.change_timeout_seconds,
+            connect_timeout_seconds=section.connect_timeout_seconds,
+            large_reply_bytes=section.parse_apart_bytes,
+        ),
+        breaker=BreakerRules(
+            failures=section.breaker_failures,
+            pause_seconds=section.breaker_pause_seconds,
+            pause_limit_seconds=section.breaker_pause_limit_seconds,
+        ),
+        driver_connections=section.driver_connections,
+        question_connections=section.question_connections,
+        large_json=large_json,
+        measured=metrics.rapi,
+        # A row with the scheme http is refused anyway, unless it is on the loopback.
+        allow_plain_http=True,
+    )

@@ -230,10 +230,13 @@ class Frame:
         def render(request: Request, **path_arguments: str) -> Deferred[bytes]:
             call = Call(request, service, self._clock.seconds(), self.public_url)
             outer: Deferred[bytes] = Deferred(lambda _: None)
-            work = ensureDeferred(self._serve(call, handler, path_arguments, token, writes, scoped, admin))
+            work = ensureDeferred(
+                self._serve(call, handler, path_arguments, token, writes, scoped, admin)
+            )
 
             def finished(body: bytes) -> None:
-                self._observe(service.name, text_method, request.code, self._clock.seconds() - call.started)
+                seconds = self._clock.seconds() - call.started
+                self._observe(service.name, text_method, request.code, seconds)
                 if not outer.called:
                     outer.callback(body)
 
@@ -241,7 +244,9 @@ class Frame:
             work.addErrback(self._broken, outer)
             return outer
 
-        self.klein.route(path, methods=methods, endpoint=f"{method} {path}", strict_slashes=not slash)(render)
+        self.klein.route(
+            path, methods=methods, endpoint=f"{method} {path}", strict_slashes=not slash
+        )(render)
 
     async def _serve(
         self,
@@ -277,9 +282,12 @@ class Frame:
         except CycladesError as error:
             return self._fault(call, error)
         except Exception:
-            log.failure("request.failed", Failure(), request_id=call.request_id, service=service.name)
+            log.failure(
+                "request.failed", Failure(), request_id=call.request_id, service=service.name
+            )
             unexpected = CycladesError(
-                f"An unexpected error prevented the server from fulfilling your request ({call.request_id})."
+                "An unexpected error prevented the server from fulfilling your request "
+                f"({call.request_id})."
             )
             return self._fault(call, unexpected)
         return self._write(call, result)

@@ -114,9 +114,7 @@ class ApplicationCredentials:
 
         async def work(tx: Any) -> None:
             if not is_id(credential_id) or not await store.delete(tx, user_id, credential_id):
-                raise NotFound(
-                    "Could not find application credential.", "application_credential"
-                )
+                raise NotFound("Could not find application credential.", "application_credential")
             await tokens.user_changed(tx, user_id)
 
         await self._database.transaction(work, "credential.delete")

@@ -240,7 +240,7 @@ class RapiWire:
         self, method: str, path: str, query: list[tuple[str, str]], body: bytes | None
     ) -> Any:
         exchange = _Exchange(change=False)
-        data = None if body is None else _GuardedBody(body, exchange, _no_guard)
+        data = None if body is None else _GuardedBody(body, exchange, no_guard)
         status, reply = await self._through_gate(exchange, method, path, query, data)
         if status == 200:
             return reply

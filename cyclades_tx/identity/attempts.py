@@ -28,7 +28,7 @@ class LoginLimits:
 def address_subject(address: str) -> str:
     """The name under which the failures of a client address are counted."""
     try:
-        parsed = ip_address(address.split("%")[0])
+        parsed = ip_address(address.split("%", maxsplit=1)[0])
     except ValueError:
         return f"address:{address}"
     if isinstance(parsed, IPv6Address):

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cyclades_tx.errors import LostLease
+from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.driver import Loop
@@ -87,7 +87,6 @@ class Drive:
         )
         self._sweeping = _every(clock, self._sweep)
         self._polling = _every(clock, self._poll)
-        self._refresh_wanted = True
 
     def start(self) -> None:
         """Begin: whatever is open is looked at now."""
@@ -215,7 +214,12 @@ class Drives:
         if row is None:
             return
         self._leases[lease.cluster_id] = lease
-        cluster = self._connect(row, lease.guard)
+        try:
+            cluster = self._connect(row, lease.guard)
+        except CycladesError as error:
+            # A credential that cannot be opened: an operator must mend the row.
+            self.log.error("cluster.unusable", cluster=row.name, reason=error.message)
+            return
         drive = self._make_drive(row, cluster, lease)
         self._drives[lease.cluster_id] = drive
         self._versions[lease.cluster_id] = (row.credentials_version, row.offline, row.hypervisor)

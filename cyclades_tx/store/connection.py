@@ -37,6 +37,8 @@ psycopg2.extras.register_ipaddress()
 
 # A process has a few hundred statements; beyond that texts are being made up per request.
 PREPARED_LIMIT = 300
+# Deallocated behind our back; its tables changed so that its result would have another type.
+STALE_PREPARATION = ("26000", "0A000")
 TEXT_OID = 25
 
 # What PostgreSQL sends is UTF-8 already (client_encoding): no decoding, no encoding.
@@ -206,10 +208,11 @@ class Connection(txpostgres.Connection):
 
         def fetched(cursor: Any, error: BaseException | None) -> None:
             if error is not None:
-                if getattr(error, "pgcode", None) in ("26000", "0A000"):
-                    # Deallocated behind our back, or its tables changed: prepared anew next time.
+                if known is not None and getattr(error, "pgcode", None) in STALE_PREPARATION:
                     self._prepared.pop(sql, None)
-                done(None, error)
+                    self.document(sql, args, done)
+                else:
+                    done(None, error)
                 return
             row = cursor.fetchone()
             done(row[0] if row is not None else None, None)
@@ -221,7 +224,11 @@ class Connection(txpostgres.Connection):
 
         self._prepared_count += 1
         name = f"s{self._prepared_count}"
-        text = f"prepare {name} as " + sql % tuple(f"${n + 1}" for n in range(len(args)))
+        try:
+            text = f"prepare {name} as " + sql % tuple(f"${n + 1}" for n in range(len(args)))
+        except (TypeError, ValueError) as error:
+            done(None, error)
+            return
         if len(self._prepared) >= PREPARED_LIMIT:
             _, (oldest, _) = self._prepared.popitem(last=False)
             text = f"deallocate {oldest}; {text}"

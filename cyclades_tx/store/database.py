@@ -49,6 +49,7 @@ class Transaction:
         self._connection = connection
         self._begun = False
         self._over = False
+        self._void = False
         # Whether PostgreSQL has answered at all: until then nothing can have happened.
         self.answered = False
 
@@ -84,6 +85,8 @@ class Transaction:
         self._over = True
         if not self._begun:
             return
+        if self._void:
+            raise RuntimeError("the first statement of this transaction has failed")
         try:
             cursor = await self._connection.execute("commit")
         except Exception as error:
@@ -109,11 +112,19 @@ class Transaction:
     async def _execute(self, sql: str, args: Arguments) -> Any:
         if self._over:
             raise RuntimeError("this transaction has ended")
+        if self._void:
+            raise RuntimeError("the first statement of this transaction has failed")
         if not self._begun:
             self._begun = True
             # One message for both saves a round trip.
             sql = f"begin; {sql}"
-        cursor = await self._connection.execute(sql, args or None)
+        try:
+            cursor = await self._connection.execute(sql, args or None)
+        except Exception:
+            if not self.answered and not self._connection.busy:
+                # It may have failed so early that nothing has begun at PostgreSQL.
+                self._void = not self._connection.in_transaction
+            raise
         self.answered = True
         return cursor
 
@@ -175,7 +186,11 @@ class Database:
         return self._pool.statistics()
 
     async def all(self, sql: str, args: Arguments = ()) -> list[Any]:
-        """Run a statement and return its rows as named tuples."""
+        """Run a statement and return its rows as named tuples.
+
+        Here as in ``first``, ``value`` and ``run``, a text that begins with ``select`` is asked
+        again when its connection dies; anything else is not, because it may have happened.
+        """
         rows: list[Any] = await self._statement(sql, args, rows_of)
         return rows
 
@@ -321,7 +336,10 @@ class Database:
                         raise told from told.__cause__
                     tried += 1
                     self.log.debug(
-                        "{name} is run again ({tried}): {why}", name=name, tried=tried, why=error
+                        "{name} is run again ({tried}): {why}",
+                        name=name or "A transaction",
+                        tried=tried,
+                        why=error,
                     )
                 finally:
                     self._pool.put(connection)

@@ -42,6 +42,7 @@ SOCKET_DIRECTORY_LIMIT = 107 - len(".s.PGSQL.5432.lock")
 UNPRIVILEGED_USERS = ("postgres", "nobody", "daemon")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+STILL_IN_USE = "is still in use"
 LOG_LIMIT_BYTES = 10_000_000
 
 
@@ -107,19 +108,18 @@ class EmbeddedPostgres:
     def running(self) -> int | None:
         """Return the process id of this very server when it runs, else None.
 
-        A recycled process id does not deceive: the process must work in our data directory.
+        A recycled process id does not deceive: the process must have our data directory in
+        its arguments. (Its ``cwd`` would need a capability that containers do not give root.)
         """
         if self._process is not None:
             self._process.poll()  # collects an ended child, which would look alive otherwise
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (OSError, ValueError):
-            return None
-        try:
             os.kill(pid, 0)
-            if Path("/proc/self/cwd").exists():
-                return pid if Path(f"/proc/{pid}/cwd").samefile(self.data) else None
-        except OSError:
+            if Path("/proc/self/cmdline").exists():
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                return pid if os.fsencode(self.data) in arguments else None
+        except (OSError, ValueError):
             return None
         return pid
 
@@ -337,7 +337,11 @@ class EmbeddedPostgres:
                 return
             except psycopg2.OperationalError as error:
                 ended = self._process is not None and self._process.poll() is not None
-                if ended or time.monotonic() > end:
+                if ended and STILL_IN_USE in self._last_lines() and time.monotonic() < end:
+                    # The children of a postmaster that was killed are still on their way out.
+                    time.sleep(0.1)
+                    self._launch()
+                elif ended or time.monotonic() > end:
                     raise EmbeddedError(
                         f"PostgreSQL does not start: {self._last_lines() or error}"
                     ) from None

@@ -77,7 +77,9 @@ async def live(tx: Any, project_id: str) -> dict[str, int]:
         f" where project_id = %(id)s and {condition}"
         for word, table, condition in _LIVE
     )
-    rows = await tx.all(f"select word, number from ({parts}) c where number > 0", {"id": project_id})
+    rows = await tx.all(
+        f"select word, number from ({parts}) c where number > 0", {"id": project_id}
+    )
     return {row.word: row.number for row in rows}
 
 

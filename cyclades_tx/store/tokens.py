@@ -59,7 +59,8 @@ _PLACES = {
 _LOOKED_UP = """
     select u.id::text as user_id, u.name as user_name, u.enabled as user_enabled, {secret},
         p.id::text as project_id, p.name as project_name, p.enabled as project_enabled,
-        coalesce(held.role_ids, '{{}}') as role_ids, coalesce(held.role_names, '{{}}') as role_names,
+        coalesce(held.role_ids, '{{}}') as role_ids,
+        coalesce(held.role_names, '{{}}') as role_names,
         s.subject,
         coalesce((select failures from login_attempt
             where subject = s.subject and window_at = w.window_at), 0) as name_failures,

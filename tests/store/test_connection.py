@@ -9,10 +9,16 @@ from typing import Any
 import psycopg2
 import pytest
 from psycopg2 import errors
+from psycopg2.extensions import make_dsn
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXClientEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 
 from cyclades_tx.store.connection import PREPARED_LIMIT, Connection, is_gone, rows_of
+from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.pool import connect, full_dsn
 
 
@@ -242,3 +248,69 @@ async def test_txpostgres_own_ways_are_closed(make: Any) -> None:
     for name in ("cursor", "runQuery", "runOperation", "runInteraction"):
         with pytest.raises(NotImplementedError):
             getattr(connection, name)()
+
+
+async def test_a_host_name_is_resolved_and_tcp_works(
+    empty_dsn: str, postgres: EmbeddedPostgres, lost: list[Connection]
+) -> None:
+    """Through a small relay, because the test server opens no port."""
+    socket = f"{postgres.home}/socket/.s.PGSQL.5432"
+
+    class Relay(Protocol):
+        """Copies what comes to a peer that is connected meanwhile."""
+
+        peer: Relay | None = None
+
+        def __init__(self) -> None:
+            self.early: list[bytes] = []
+
+        def dataReceived(self, data: bytes) -> None:
+            if self.peer is None:
+                self.early.append(data)
+            else:
+                self.peer.transport.write(data)
+
+        def connectionMade(self) -> None:
+            if not isinstance(self.transport.getHost(), IPv4Address):
+                return
+            target = UNIXClientEndpoint(reactor, socket)
+
+            def join(other: Relay) -> None:
+                other.peer, self.peer = self, other
+                other.transport.write(b"".join(self.early))
+
+            connectProtocol(target, Relay()).addCallback(join)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            ends.append(self)
+            if self.peer is not None:
+                self.peer.transport.loseConnection()
+
+    ends: list[Relay] = []
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+        Factory.forProtocol(Relay)
+    )
+    dsn = make_dsn(full_dsn(empty_dsn, "test"), host="localhost", port=port.getHost().port)
+    connection = Connection(reactor, lost.append)
+    await connect(reactor, dsn, connection)
+    assert (await connection.execute("select 1")).fetchone() == (1,)
+    connection.close()
+    while len(ends) < 2:
+        await deferLater(reactor, 0.005)
+    await port.stopListening()
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_given_up(
+    lost: list[Connection], monkeypatch: Any
+) -> None:
+    """The handshake has a time limit."""
+    monkeypatch.setattr("cyclades_tx.store.pool.CONNECT_SECONDS", 0.05)
+    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+        Factory.forProtocol(Protocol)
+    )
+    connection = Connection(reactor, lost.append)
+    with pytest.raises(CancelledError):
+        await connect(reactor, f"host=127.0.0.1 port={port.getHost().port} dbname=x", connection)
+    connection.close()
+    await port.stopListening()
+    assert lost == []

@@ -206,9 +206,7 @@ def addresses(all_facts: bool) -> str:
     def entry(kind: str) -> str:
         facts = "'addr', host(address.address), 'version', family(address.address)"
         if all_facts:
-            facts += (
-                f", 'OS-EXT-IPS:type', '{kind}', 'OS-EXT-IPS-MAC:mac_addr', port.mac::text"
-            )
+            facts += f", 'OS-EXT-IPS:type', '{kind}', 'OS-EXT-IPS-MAC:mac_addr', port.mac::text"
         return f"json_build_object({facts})"
 
     def rows(kind: str, joins: str) -> str:
@@ -273,7 +271,9 @@ _IMAGE = (
     "case when image.id is null then to_json(''::text) else json_build_object('id', image.uuid,"
     f" 'links', {bookmark('images', 'image.uuid')}) end"
 )
-_FLAVOR_LINK = f"json_build_object('id', flavor.uuid, 'links', {bookmark('flavors', 'flavor.uuid')})"
+_FLAVOR_LINK = (
+    f"json_build_object('id', flavor.uuid, 'links', {bookmark('flavors', 'flavor.uuid')})"
+)
 _FLAVOR_INSIDE = (
     "json_build_object('original_name', flavor.name, 'vcpus', server.vcpus, 'ram',"
     " server.memory_mib, 'disk', flavor.disk_gib, 'ephemeral', 0, 'swap', 0,"
@@ -295,9 +295,7 @@ _SERVER_CORE = (
     Member("hostId", _ONE_HOST, {"type": "string", "pattern": "^([0-9a-f]{56})?$"}),
     Member("created", second("server.created_at"), SECOND),
     Member("updated", second("server.updated_at"), SECOND),
-    Member(
-        "image", _IMAGE, {"anyOf": [{"enum": [""]}, record(id=TEXT, links=BOOKMARK)]}
-    ),
+    Member("image", _IMAGE, {"anyOf": [{"enum": [""]}, record(id=TEXT, links=BOOKMARK)]}),
     Member("flavor", _FLAVOR_LINK, record(id=TEXT, links=BOOKMARK), last=46),
     Member(
         "flavor",
@@ -344,7 +342,9 @@ _SERVER_MORE = (
     Member("addresses", ADDRESSES, mapping(array(_FULL_ADDRESS))),
     Member("key_name", "server.key_name", TEXT_OR_NULL),
     Member(
-        "config_drive", "case when server.config_drive then 'True' else '' end", {"enum": ["", "True"]}
+        "config_drive",
+        "case when server.config_drive then 'True' else '' end",
+        {"enum": ["", "True"]},
     ),
     Member("OS-EXT-AZ:availability_zone", "coalesce(server.availability_zone, 'nova')", TEXT),
     Member("OS-EXT-STS:power_state", POWER, NUMBER),
@@ -377,9 +377,7 @@ _SERVER_MORE = (
     _attribute("root_device_name", "'/dev/vda'::text", TEXT, first=3),
     # Sealed: not even administrators read it here.
     _attribute("user_data", "null::text", NULL, first=3),
-    Member(
-        "OS-EXT-SRV-ATTR:hostname", "server.hostname", TEXT, first=3, last=89, admin=True
-    ),
+    Member("OS-EXT-SRV-ATTR:hostname", "server.hostname", TEXT, first=3, last=89, admin=True),
     Member("OS-EXT-SRV-ATTR:hostname", "server.hostname", TEXT, first=90),
     Member("host_status", _HOST_STATUS, TEXT, first=16, admin=True),
     # A server stays on the cluster that it was placed on.

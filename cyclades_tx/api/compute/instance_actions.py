@@ -39,12 +39,12 @@ _BASIC = (
     Member("user_id", "operation.user_id", TEXT_OR_NULL),
     Member("project_id", "operation.project_id", TEXT_OR_NULL),
     Member("start_time", microsecond("operation.created_at"), MICROSECOND),
-    Member(
-        "message", "case when operation.state = 'failed' then 'Error' end", TEXT_OR_NULL
-    ),
+    Member("message", "case when operation.state = 'failed' then 'Error' end", TEXT_OR_NULL),
     Member(
         "updated_at",
-        microsecond("coalesce(operation.finished_at, operation.submitted_at, operation.created_at)"),
+        microsecond(
+            "coalesce(operation.finished_at, operation.submitted_at, operation.created_at)"
+        ),
         MICROSECOND,
         first=58,
     ),
@@ -121,15 +121,11 @@ def mount(routes: Routes, database: Any) -> None:
         body = None
         if _REQUEST_ID.fullmatch(request_id) is not None:
             try:
-                body = await read(
-                    database, call, server_id, sql, request_id, server_id, live=False
-                )
+                body = await read(database, call, server_id, sql, request_id, server_id, live=False)
             except NotFound:
                 body = None
         if body is None:
-            raise NotFound(
-                f"Action for request_id {request_id} on instance {server_id} not found"
-            )
+            raise NotFound(f"Action for request_id {request_id} on instance {server_id} not found")
         return body
 
     async def list_items(call: Call, server_id: str) -> bytes:
@@ -143,7 +139,9 @@ def mount(routes: Routes, database: Any) -> None:
             marker = call.query("marker")
             since = call.query("changes-since")
             before = call.query("changes-before") if call.minor >= 66 else None
-            touched = "coalesce(operation.finished_at, operation.submitted_at, operation.created_at)"
+            touched = (
+                "coalesce(operation.finished_at, operation.submitted_at, operation.created_at)"
+            )
             since_at = None if since is None else moment("changes-since", since)
             before_at = None if before is None else moment("changes-before", before)
             if since_at is not None:
@@ -169,9 +167,7 @@ def mount(routes: Routes, database: Any) -> None:
             " join server on server.id = operation.server_id where page.place <= given.most) "
             + paging.list_text("instanceActions", "links")
         )
-        body: bytes = await database.document(
-            sql, (*given, *arguments, server_id, most + 1)
-        )
+        body: bytes = await database.document(sql, (*given, *arguments, server_id, most + 1))
         return body
 
     async def find(server_id: str, marker: str) -> int:

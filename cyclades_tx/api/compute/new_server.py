@@ -228,9 +228,7 @@ def metadata_of(items: dict[str, str]) -> dict[str, str]:
         raise Forbidden(f"Maximum number of metadata items exceeds {METADATA_ITEMS}")
     for key, value in items.items():
         if not 1 <= len(key) <= 255 or len(value) > 255:
-            raise BadRequest(
-                "Invalid metadata: keys have 1 to 255 characters, values at most 255."
-            )
+            raise BadRequest("Invalid metadata: keys have 1 to 255 characters, values at most 255.")
     return items
 
 

@@ -58,7 +58,7 @@ def list_text(key: str, links_key: str | None = None) -> str:
     links = links_key or f"{key}_links"
     return (
         f"select '{{\"{key}\": [' || coalesce(string_agg(items.item, ', ' order by items.place),"
-        f" '') || ']' || coalesce((select ', \"{links}\": [{{\"rel\": \"next\", \"href\": ' ||"
+        f' \'\') || \']\' || coalesce((select \', "{links}": [{{"rel": "next", "href": \' ||'
         " to_json(given.link || page.marker)::text || '}]' from given, page"
         " where page.place = given.most"
         " and exists (select 1 from page as more where more.place > given.most)), '')"

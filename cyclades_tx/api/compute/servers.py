@@ -31,7 +31,9 @@ def no_server(ref: str) -> NotFound:
     return NotFound(f"Instance {ref} could not be found.", "server")
 
 
-async def read(database: Any, call: Call, ref: str, sql: str, *more: Any, live: bool = True) -> bytes:
+async def read(
+    database: Any, call: Call, ref: str, sql: str, *more: Any, live: bool = True
+) -> bytes:
     """Read one document that belongs to a server.
 
     :param sql: ends in ``where``; the condition on ``server`` is added.
@@ -59,7 +61,13 @@ def show_text(document: Document, minor: int, admin: bool) -> str:
 
 @lru_cache(maxsize=512)
 def _list_text(
-    document: Document, minor: int, admin: bool, filters: str, joined: bool, order: Order, marker: bool
+    document: Document,
+    minor: int,
+    admin: bool,
+    filters: str,
+    joined: bool,
+    order: Order,
+    marker: bool,
 ) -> str:
     source = "server" + (" join server marker on marker.id = %s::bigint" if marker else "")
     if joined:

@@ -45,7 +45,7 @@ class ClientAddress:
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text.split("%")[0])
+        address = ip_address(text.split("%", maxsplit=1)[0])
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

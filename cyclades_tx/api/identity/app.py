@@ -53,7 +53,7 @@ def mount(
         frame.endpoint(SERVICE, method, path, handler, token=False)
 
     def add(method: str, path: str, handler: Handler, **options: Any) -> None:
-        # What a reader may do to own things is decided in the flows; the rest is for administrators.
+        # Readers may manage their own logins; all else that changes is for administrators.
         options.setdefault("scoped", False)
         frame.endpoint(SERVICE, method, ROOT + path, handler, **options)
 

@@ -104,6 +104,4 @@ def _time(text: str | None) -> datetime | None:
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadRequest(
-            "expires_at must be a time such as 2030-01-31T12:00:00."
-        ) from None
+        raise BadRequest("expires_at must be a time such as 2030-01-31T12:00:00.") from None

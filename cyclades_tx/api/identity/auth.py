@@ -7,7 +7,13 @@ from typing import Any
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.api.identity.address import ClientAddress
 from cyclades_tx.api.identity.bodies import LOGIN, login_of, scope_of
-from cyclades_tx.api.identity.documents import DOMAIN, PROJECT, list_document, listing, token_document
+from cyclades_tx.api.identity.documents import (
+    DOMAIN,
+    PROJECT,
+    list_document,
+    listing,
+    token_document,
+)
 from cyclades_tx.api.identity.filters import flag
 from cyclades_tx.errors import Unauthorized
 from cyclades_tx.identity.catalog import Catalog
@@ -79,9 +85,7 @@ class Auth:
 
     async def list_domains(self, call: Call) -> Reply:
         """List the domains that the user may enter: none, roles are for projects."""
-        return Reply(
-            200, list_document("domains", [], f"{call.base_url}/identity/v3/auth/domains")
-        )
+        return Reply(200, list_document("domains", [], f"{call.base_url}/identity/v3/auth/domains"))
 
     async def _subject(self, call: Call) -> Issued:
         """The token that is asked about: the caller's own one, or any for an administrator.

@@ -119,7 +119,7 @@ class ProjectChange(Struct):
     """What is to be different about a project."""
 
     name: Name | UnsetType = UNSET
-    description: Text | None | UnsetType = UNSET
+    description: Text | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     domain_id: Id | None = None
     parent_id: Id | None = None
@@ -142,11 +142,11 @@ class UserChange(Struct):
     """What is to be different about a user."""
 
     name: Name | UnsetType = UNSET
-    password: Secret | None | UnsetType = UNSET
-    description: Text | None | UnsetType = UNSET
-    email: Name | None | UnsetType = UNSET
+    password: Secret | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    email: Name | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
-    default_project_id: Id | None | UnsetType = UNSET
+    default_project_id: Id | UnsetType | None = UNSET
     domain_id: Id | None = None
 
 
@@ -282,8 +282,8 @@ def scope_of(body: AuthBody) -> Scope:
         return UNSCOPED if body.identity.methods == ["token"] else DEFAULT
     if isinstance(scope, str):
         return UNSCOPED
-    said = [part for part in (scope.project, scope.domain, scope.system, scope.trust) if part is not None]
-    if len(said) != 1:
+    parts = (scope.project, scope.domain, scope.system, scope.trust)
+    if sum(part is not None for part in parts) != 1:
         raise BadRequest("A scope names exactly one of project, domain and system.")
     project = scope.project
     if project is None:

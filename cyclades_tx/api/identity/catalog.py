@@ -29,7 +29,7 @@ def listed(collection: str, items: Callable[[], list[dict[str, Any]]]) -> Handle
         found = [
             item
             for item in items()
-            if all(value is None or item.get(name, value) == value for name, value in wanted.items())
+            if all(wish is None or item.get(name, wish) == wish for name, wish in wanted.items())
         ]
         url = f"{call.base_url}/identity/v3/{collection}"
         return Reply(200, list_document(collection, found, url))

@@ -129,20 +129,21 @@ CREDENTIAL = Document(
         Member("access_rules", "'[]'::json", _LIST),
         Member("unrestricted", "c.unrestricted", _TRUTH),
         Member(
-            "expires_at", f"to_char(c.expires_at at time zone 'UTC', {_MICROSECONDS})", _TEXT_OR_NULL
+            "expires_at",
+            f"to_char(c.expires_at at time zone 'UTC', {_MICROSECONDS})",
+            _TEXT_OR_NULL,
         ),
-        _links(
-            "'/identity/v3/users/' || c.user_id || '/application_credentials/' || c.id"
-        ),
+        _links("'/identity/v3/users/' || c.user_id || '/application_credentials/' || c.id"),
     ],
 )
 
 
 def listing(key: str) -> str:
     """The SQL of a list: rows named ``listed``; the placeholder is the list's own URL."""
+    items = many("listed.document", "listed.name, listed.id")
     return (
-        f"json_build_object('links', json_build_object('self', %s::text, 'previous', null,"
-        f" 'next', null), '{key}', ({many('listed.document', 'listed.name, listed.id')})::json)::text"
+        "json_build_object('links', json_build_object('self', %s::text, 'previous', null,"
+        f" 'next', null), '{key}', ({items})::json)::text"
     )
 
 

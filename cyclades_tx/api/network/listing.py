@@ -94,8 +94,8 @@ async def list_all(database: Any, call: Call, collection: Collection) -> bytes |
         f" page as (select id, row_number() over (order by number) as place"
         f" from ranked{after} order by number limit %s::bigint + 1),"
         f" shown as (select place, {collection.table}.uuid as uuid, {text} as doc"
-        f" from page join ({collection.source}) on {collection.table}.id = page.id"
-        " where place <= %s::bigint)"
+        f" from page cross join {collection.source}"
+        f" where {collection.table}.id = page.id and place <= %s::bigint)"
         f" select '{{\"{collection.plural}\": [' || coalesce(string_agg(doc, ', '"
         f" order by place {'desc' if page.reverse else ''}), '') || ']'"
     )

@@ -277,7 +277,7 @@ class Opcodes:
             del nics[at]
             return [f"NIC/{at}", "remove"]
         network = nics[at].network or ""
-        ip = words.get("ip", nics[at].ip)
+        ip: Any = words.get("ip", nics[at].ip)
         moves = ip not in (None, nics[at].ip) and network != ""
         if moves and not self._has.address_free(self._has.network(network), ip):
             raise prerequisite(f"IP {ip} not available in network {network}", "resource_not_unique")

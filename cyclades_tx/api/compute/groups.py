@@ -1,0 +1,54 @@
+"""Groups that servers are in: security groups of one, and server groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cyclades_tx.api.compute.servers import read
+from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.errors import NotFound, NotSupported
+
+if TYPE_CHECKING:
+    from cyclades_tx.api.compute.app import Routes
+
+_RULES = (
+    "coalesce((select json_agg(json_build_object('id', rule.uuid, 'parent_group_id', found.uuid,"
+    " 'ip_protocol', rule.protocol, 'from_port', rule.port_range_min, 'to_port',"
+    " rule.port_range_max, 'group', case when other.id is null then '{}'::json else"
+    " json_build_object('name', other.name, 'tenant_id', other.project_id) end, 'ip_range',"
+    " case when other.id is not null then '{}'::json else json_build_object('cidr',"
+    " coalesce(rule.remote_prefix::text, case rule.ethertype when 'IPv6' then '::/0' else"
+    " '0.0.0.0/0' end)) end) order by rule.id) from security_group_rule rule"
+    " left join security_group other on other.id = rule.remote_group_id"
+    " where rule.security_group_id = found.id and rule.direction = 'ingress'), '[]')"
+)
+_SECURITY_GROUPS = (
+    "select json_build_object('security_groups', coalesce((select json_agg(json_build_object("
+    "'id', found.uuid, 'name', found.name, 'description', found.description, 'tenant_id',"
+    f" found.project_id, 'rules', {_RULES}) order by found.name) from security_group found"
+    " where exists (select 1 from port join port_security_group on"
+    " port_security_group.port_id = port.id where port.server_id = server.id"
+    " and port_security_group.security_group_id = found.id)), '[]'))::text from server where"
+)
+
+
+def mount(routes: Routes, database: Any) -> None:
+    """Add the endpoints."""
+
+    async def list_security_groups(call: Call, server_id: str) -> bytes:
+        return await read(database, call, server_id, _SECURITY_GROUPS)
+
+    async def list_server_groups(call: Call) -> Reply:
+        return Reply(200, {"server_groups": []})
+
+    async def show_server_group(call: Call, group_id: str) -> Reply:
+        raise NotFound(f"Instance group {group_id} could not be found.")
+
+    async def create_server_group(call: Call) -> Reply:
+        raise NotSupported("Server groups are not offered yet.")
+
+    routes.add("GET", "/servers/<server_id>/os-security-groups", list_security_groups)
+    routes.add("GET", "/os-server-groups", list_server_groups)
+    routes.add("POST", "/os-server-groups", create_server_group)
+    routes.add("GET", "/os-server-groups/<group_id>", show_server_group)
+    routes.add("DELETE", "/os-server-groups/<group_id>", show_server_group)

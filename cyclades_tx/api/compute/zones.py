@@ -1,0 +1,45 @@
+"""Availability zones: each cluster that the project may use is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cyclades_tx.api.frame import Call
+
+if TYPE_CHECKING:
+    from cyclades_tx.api.compute.app import Routes
+
+_AVAILABLE = "not cluster.offline and not cluster.drained and coalesce(cluster.reachable, true)"
+_MINE = (
+    "cluster.public or exists (select 1 from cluster_project where"
+    " cluster_project.cluster_id = cluster.id and cluster_project.project_id = %s)"
+)
+
+
+def _list(hosts: str) -> str:
+    return (
+        "select json_build_object('availabilityZoneInfo', coalesce(json_agg(json_build_object("
+        "'zoneName', cluster.name, 'zoneState', json_build_object('available',"
+        f" {_AVAILABLE}), 'hosts', {hosts}) order by cluster.name), '[]'))::text"
+        f" from cluster where {_MINE}"
+    )
+
+
+_PLAIN = _list("null::text")
+_DETAIL = _list("'{}'::json")
+
+
+def mount(routes: Routes, database: Any) -> None:
+    """Add the endpoints."""
+
+    async def show(call: Call) -> bytes:
+        body: bytes = await database.document(_PLAIN, (call.who.project_id,))
+        return body
+
+    async def show_detail(call: Call) -> bytes:
+        body: bytes = await database.document(_DETAIL, (call.who.project_id,))
+        return body
+
+    routes.add("GET", "/os-availability-zone", show)
+    # Clients fall back to the other one only when they get a 403 here.
+    routes.add("GET", "/os-availability-zone/detail", show_detail, admin=True)

@@ -1,0 +1,30 @@
+"""A cluster that an operator has taken offline: it is never spoken to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from zope.interface import implementer
+
+from cyclades_tx.ganeti.interfaces import GanetiUnavailable, IGanetiCluster
+
+
+@implementer(IGanetiCluster)
+class OfflineCluster:
+    """Answers every question and every change with the same sentence.
+
+    :param name: the cluster's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, call: str) -> Callable[..., Awaitable[Any]]:
+        if call not in IGanetiCluster.names(all=True):
+            raise AttributeError(call)
+
+        async def refuse(*_: Any, **__: Any) -> Any:
+            raise GanetiUnavailable(f"Cluster {self._name} was taken offline by an operator.")
+
+        return refuse

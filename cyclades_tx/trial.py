@@ -1,0 +1,294 @@
+"""``make run``: the whole cloud on one machine, to try it out.
+
+This launcher starts an embedded PostgreSQL, fills an empty database once with something to use,
+and then one twistd process with the service and two simulated Ganeti clusters (or, with
+``--ganeti``, real ones that it starts by the scripts in a folder). Everything is kept in one
+folder; the next run finds it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from cyclades_tx.config import Config
+from cyclades_tx.errors import CycladesError
+from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.store.embedded import EmbeddedError, EmbeddedPostgres
+from cyclades_tx.store.migrations import migrate
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TrialCluster:
+    """A cluster of the trial run, as the database must know it."""
+
+    name: str
+    scheme: str
+    host: str
+    port: int
+    username: str
+    password: str
+    certificate: str | None
+    hypervisor: str
+
+
+class Trial:
+    """One trial run in one folder.
+
+    :param state: the folder.
+    :param port: where the service listens.
+    :param ganeti: the folder with the scripts for real clusters, or None.
+    """
+
+    def __init__(self, state: Path, port: int, ganeti: Path | None = None) -> None:
+        self.state = state.absolute()
+        self.port = port
+        self.ganeti = ganeti
+        self.url = f"http://127.0.0.1:{port}"
+        self.clouds = self.state / "clouds.yaml"
+        self.config = self.state / "cyclades_tx.toml"
+        self.simulators = self.state / "simulators.toml"
+        self._postgres = EmbeddedPostgres(self.state)
+        self._service: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def run(self) -> int:
+        """Start everything, say so, and wait for the end; return the exit code."""
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.state / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CycladesError(f"Another run uses {self.state}; choose STATE=.") from None
+            if not _free(self.port):
+                raise CycladesError(f"Port {self.port} is in use; choose another with PORT=.")
+            first = not self.clouds.exists()
+            if first:
+                print("Preparing the database and a cloud to try ...", flush=True)
+            clusters: list[TrialCluster] = []
+            try:
+                dsn = self._postgres.start()
+                migrate(dsn)
+                clusters = self._clusters()
+                self._write_config(dsn)
+                self._seed(clusters)
+                return self._serve()
+            finally:
+                if self.ganeti is not None:
+                    self._stop_ganeti()
+                self._postgres.stop()
+
+    # Clusters
+
+    def _clusters(self) -> list[TrialCluster]:
+        if self.ganeti is not None:
+            return [self._start_ganeti(number) for number in (1, 2)]
+        from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
+
+        tables, clusters = [], []
+        for number in (1, 2):
+            name = f"ganeti{number}.example.org"
+            port_file = self.state / f"ganeti{number}.port"
+            port = int(port_file.read_text()) if port_file.exists() else 0
+            if not port or not _free(port):
+                port = _any_port()
+                port_file.write_text(str(port))
+            users = self.state / f"ganeti{number}.users"
+            username, password = SimulatorCredentials.load_or_make(users).writer
+            tables.append(
+                f'[[cluster]]\nname = "{name}"\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
+                f'credentials_file = "{users}"\nstate = "{self.state / f"ganeti{number}.state"}"\n'
+                "job_seconds = 2.0\nsync = true\n"
+            )
+            clusters.append(
+                TrialCluster(name, "http", "127.0.0.1", port, username, password, None, "kvm")
+            )
+        _private(self.simulators, "\n".join(tables))
+        return clusters
+
+    def _start_ganeti(self, number: int) -> TrialCluster:
+        assert self.ganeti is not None
+        print(f"Starting the real Ganeti cluster {number} ...", flush=True)
+        done = subprocess.run(
+            [self.ganeti / "ganeti-up.sh", str(number)],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            raise CycladesError(f"Ganeti cluster {number} could not be started.")
+        said = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+        return TrialCluster(
+            said["name"],
+            "https",
+            said["address"],
+            int(said["port"]),
+            said["user"],
+            Path(said["password_file"]).read_text().strip(),
+            Path(said["certificate"]).read_text(),
+            said.get("hypervisor", "fake"),
+        )
+
+    def _stop_ganeti(self) -> None:
+        assert self.ganeti is not None
+        for number in (1, 2):
+            subprocess.run(
+                [self.ganeti / "ganeti-down.sh", str(number)],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+
+    # Files
+
+    def _write_config(self, dsn: str) -> None:
+        keyring = self.state / "keyring"
+        if not keyring.exists():
+            Keyring.create(keyring)
+        _private(self.state / "dsn", dsn)
+        _private(
+            self.config,
+            "# Written by the trial run at each start; etc/cyclades_tx.toml shows every key.\n"
+            f'[[listen]]\naddress = "127.0.0.1"\nport = {self.port}\n\n'
+            f"[admin]\nport = {_any_port()}\n\n"
+            '[database]\ndsn_file = "dsn"\n\n'
+            '[ganeti]\nkeyring_file = "keyring"\npoll_idle_seconds = 3.0\n\n'
+            '[log]\nfile = "cyclades_tx.log"\n',
+        )
+
+    def _seed(self, clusters: list[TrialCluster]) -> None:
+        """Fill the database in a process of its own: a reactor runs only once."""
+        from cyclades_tx import trial_seed
+
+        trial_seed.run(Config.load(self.config), clusters, self.clouds, self.url)
+
+    # The service
+
+    def _serve(self) -> int:
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            "from twisted.scripts.twistd import run; run()",
+            "--nodaemon",
+            f"--pidfile={self.state / 'twistd.pid'}",
+            "cyclades_tx",
+            f"--config={self.config}",
+        ]
+        if self.ganeti is None:
+            command.append(f"--with-simulator={self.simulators}")
+        (self.state / "twistd.pid").unlink(missing_ok=True)
+        # A group of its own: a Ctrl-C comes to it through this process, in order.
+        self._service = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, cwd=self.state, process_group=0
+        )
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        if self._wait_ready():
+            self._say()
+        code = self._service.wait()
+        if self._stopping:
+            print("Stopped.", flush=True)
+            return 0
+        print(f"The service ended with {code}; its log is {self.state / 'cyclades_tx.log'}")
+        return code or 1
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._service is not None and self._service.poll() is None:
+            self._service.terminate()
+
+    def _wait_ready(self) -> bool:
+        assert self._service is not None
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until and self._service.poll() is None and not self._stopping:
+            try:
+                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):
+                    return True
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        return False
+
+    def _say(self) -> None:
+        clouds = os.path.relpath(self.clouds)
+        shown = clouds if not clouds.startswith("..") else str(self.clouds)
+        print(
+            f"\nThe cloud is ready at {self.url}\n"
+            f"Credentials (entries demo and admin): {shown}\n\n"
+            "Three commands to try, in another terminal:\n\n"
+            f"  export OS_CLIENT_CONFIG_FILE={shown} OS_CLOUD=demo\n"
+            "  openstack server create --flavor tiny --image debian-12 --wait first\n"
+            "  openstack server list --long\n\n"
+            "Ctrl-C stops it; the next run finds everything again.",
+            flush=True,
+        )
+
+
+def _private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, all of it or nothing."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.rename(path)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line and run; errors of the user are one line and no traceback."""
+    parser = argparse.ArgumentParser(
+        prog="cyclades_tx.trial", description="The whole cloud on one machine, to try it out."
+    )
+    parser.add_argument("--state", type=Path, default=Path("var"), help="the folder of this run")
+    parser.add_argument("--port", type=int, default=8774, help="where the service listens")
+    parser.add_argument(
+        "--ganeti", type=Path, help="use real Ganeti clusters, started by the scripts in this folder"
+    )
+    said = parser.parse_args(arguments)
+    if not 0 < said.port < 65536:
+        parser.error("--port must be between 1 and 65535")
+    try:
+        return Trial(said.state, said.port, said.ganeti).run()
+    except (CycladesError, EmbeddedError) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.filename or said.state}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+

@@ -1,0 +1,294 @@
+"""The planner against a small cluster in which everything that can go wrong does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cyclades_tx.model.instance import Instance, Power
+from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.moves import ABSENT, UNSEEN
+from cyclades_tx.model.operation import FAILED, SUCCEEDED, Operation
+from cyclades_tx.model.plan import (
+    CLEAN,
+    GRACE,
+    Adopt,
+    AskInstance,
+    AskNetwork,
+    AskSecret,
+    AskSiblings,
+    Facts,
+    Finish,
+    NetworkFacts,
+    Submit,
+    Wait,
+    plan_network,
+    plan_server,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEADLINE = timedelta(minutes=30)
+RUNNING = Instance("snf-1", "running", Power.RUNNING)
+
+
+def an_operation(kind: str, **changes: object) -> Operation:
+    """An operation that has just been opened."""
+    fresh = Operation(
+        id=7, kind=kind, state="pending", cluster_id=1, deadline_at=NOW + DEADLINE, created_at=NOW
+    )
+    return replace(fresh, **changes)  # type: ignore[arg-type]
+
+
+class World:
+    """One cluster with one instance name, its queue, and the operation's row in the database."""
+
+    def __init__(self, operation: Operation, there: bool, chance: st.DataObject) -> None:
+        self.operation = operation
+        self.instances = 1 if there else 0
+        self.jobs: list[tuple[Job, str, str]] = []
+        self.chance = chance
+        self.now = NOW
+        self.made = 0
+        self.finished: Finish | None = None
+
+    def pick(self, *choices: str) -> str:
+        """Let Hypothesis choose what happens."""
+        return self.chance.draw(st.sampled_from(choices))
+
+    def run_jobs(self) -> None:
+        """Each waiting job ends, one way or another, as Ganeti would end it."""
+        for index, (job, step, trail) in enumerate(self.jobs):
+            if job.status.final or self.pick("runs on", "ends") == "runs on":
+                continue
+            self.jobs[index] = (self.ended(job, step), step, trail)
+
+    def ended(self, job: Job, step: str) -> Job:
+        """How a job of a step ends."""
+        if step == "create":
+            if self.instances:
+                return replace(job, status=JobStatus.ERROR, error_code="already_exists")
+            end = self.pick("success", "no disk", "os script", "canceled")
+            if end == "success":
+                self.instances += 1
+                self.made += 1
+                return replace(job, status=JobStatus.SUCCESS)
+            if end == "os script":
+                self.instances += 1
+                self.made += 1
+                return replace(job, status=JobStatus.ERROR, message="OS create script failed")
+            status = JobStatus.CANCELED if end == "canceled" else JobStatus.ERROR
+            return replace(job, status=status, message="no disk")
+        if not self.instances:
+            return replace(job, status=JobStatus.ERROR, error_code="unknown_entity")
+        if self.pick("success", "error") == "error":
+            return replace(job, status=JobStatus.ERROR, message="the node did not answer")
+        if step in ("delete", CLEAN):
+            self.instances -= 1
+        return replace(job, status=JobStatus.SUCCESS)
+
+    def trail(self) -> str:
+        return self.operation.trail()
+
+    def turn(self) -> None:
+        """One turn of the loop; the process may die after each step of it."""
+        facts = Facts()
+        for _ in range(20):
+            job = next((j for j, _, _ in self.jobs if j.id == self.operation.job_id), None)
+            if self.operation.job_id is not None and job is not None and job.status.final:
+                facts = replace(facts, job=job)
+            step = plan_server(self.operation, facts, self.now)
+            if isinstance(step, AskSecret):
+                facts = replace(facts, secret_there=True)
+            elif isinstance(step, AskSiblings):
+                found = tuple(j for j, _, t in self.jobs if t == self.trail())
+                facts = replace(facts, siblings=tuple(reversed(found)))
+            elif isinstance(step, AskInstance):
+                facts = replace(facts, seen=RUNNING if self.instances else ABSENT)
+            elif isinstance(step, Wait):
+                return
+            elif isinstance(step, Adopt):
+                self.operation = replace(self.operation, state="submitted", job_id=step.job_id)
+                return
+            elif isinstance(step, Finish):
+                self.finished = step
+                return
+            else:
+                assert isinstance(step, Submit)
+                self.submit(step)
+                return
+            if self.pick("go on", "the process dies") == "the process dies":
+                return
+        raise AssertionError("a turn that does not end")
+
+    def submit(self, step: Submit) -> None:
+        """Mark, send, and mark again; with every way of going wrong in between."""
+        self.operation = replace(
+            self.operation,
+            state="submitting",
+            step=step.step,
+            attempt=step.attempt,
+            job_id=None,
+            submitted_at=self.now,
+        )
+        happens = self.pick("accepted", "answer lost", "not reached", "dies before", "dies after")
+        if happens == "dies before":
+            return
+        if happens == "not reached":
+            if step.step != CLEAN:
+                self.operation = replace(self.operation, state="pending")
+            return
+        job = Job(len(self.jobs) + 1, JobStatus.QUEUED)
+        self.jobs.append((job, step.step, self.trail()))
+        if happens == "accepted":
+            self.operation = replace(self.operation, state="submitted", job_id=job.id)
+
+
+@settings(max_examples=400, deadline=None)
+@given(chance=st.data())
+def test_a_create_ends_with_one_instance_or_none_whatever_happens(chance: st.DataObject) -> None:
+    """Success means exactly one instance; a failure that saw nothing leaves nothing."""
+    world = World(an_operation("create"), False, chance)
+    for _ in range(60):
+        world.turn()
+        assert world.instances <= 1
+        if world.finished is not None:
+            break
+        world.run_jobs()
+        world.now += timedelta(seconds=7)
+    else:
+        return  # only luck kept it from ending; deadlines are tested apart
+    if world.finished.end == SUCCEEDED:
+        assert world.instances == 1
+        assert world.made == 1
+    elif world.finished.seen is ABSENT:
+        assert world.instances == 0
+        late = [job for job, step, _ in world.jobs if step == "create" and not job.status.final]
+        assert not late
+
+
+@settings(max_examples=300, deadline=None)
+@given(chance=st.data())
+def test_a_delete_ends_with_no_instance_whatever_happens(chance: st.DataObject) -> None:
+    """A deletion that succeeded has left nothing at the cluster."""
+    world = World(an_operation("delete"), True, chance)
+    for _ in range(60):
+        world.turn()
+        if world.finished is not None:
+            break
+        world.run_jobs()
+        world.now += timedelta(seconds=7)
+    if world.finished is not None and world.finished.end == SUCCEEDED:
+        assert world.instances == 0
+
+
+@pytest.mark.parametrize("kind", ["create", "delete", "start", "stop", "reboot"])
+@pytest.mark.parametrize("state", ["pending", "submitting", "submitted"])
+def test_an_operation_past_its_deadline_ends_without_an_answer(kind: str, state: str) -> None:
+    """However it stands, nothing is open after the deadline because a cluster is silent."""
+    job_id = 3 if state == "submitted" else None
+    operation = an_operation(kind, state=state, step=kind, job_id=job_id)
+    step = plan_server(operation, Facts(), NOW + DEADLINE)
+    assert isinstance(step, Finish)
+    assert step.end == FAILED
+    assert step.reason
+
+
+def test_a_reboot_of_which_nobody_knows_is_not_sent_again_at_once() -> None:
+    """The queue may show a job a moment after its answer was lost; a reboot twice is a harm."""
+    operation = an_operation("reboot", state="submitting", step="reboot", submitted_at=NOW)
+    early = plan_server(operation, Facts(siblings=()), NOW + GRACE / 2)
+    late = plan_server(operation, Facts(siblings=()), NOW + GRACE)
+    assert isinstance(early, Wait)
+    assert late == Submit("reboot", 0)
+
+
+def test_a_create_without_its_secrets_fails_and_gives_everything_back() -> None:
+    """No machine is made that nobody could log in to."""
+    step = plan_server(an_operation("create"), Facts(secret_there=False), NOW)
+    assert isinstance(step, Finish)
+    assert (step.end, step.seen) == (FAILED, ABSENT)
+    assert "create it again" in step.reason
+
+
+def test_a_create_waits_for_its_networks_and_fails_with_a_broken_one() -> None:
+    """The person is told which network, and why."""
+    waiting = plan_server(
+        an_operation("create"), Facts(secret_there=True, missing=("blue", "red")), NOW
+    )
+    broken = plan_server(
+        an_operation("create"), Facts(secret_there=True, missing=("blue",), broken="no bridge"), NOW
+    )
+    assert waiting == Wait("Waits for networks blue, red to be made on its cluster.", 2.0)
+    assert broken == Finish(FAILED, "no bridge", ABSENT)
+
+
+def test_an_instance_of_another_is_not_cleaned_away() -> None:
+    """A create that failed because the name is taken must not remove what has the name."""
+    job = Job(3, JobStatus.ERROR, "already in the cluster", "already_exists")
+    operation = an_operation("create", state="submitted", step="create", job_id=3)
+    step = plan_server(operation, Facts(job=job, siblings=(job,), seen=RUNNING), NOW)
+    assert isinstance(step, Finish)
+    assert step.end == FAILED
+
+
+def test_a_delete_waits_for_the_job_beside_it() -> None:
+    """It follows what runs."""
+    step = plan_server(an_operation("delete"), Facts(running_job=12), NOW)
+    assert isinstance(step, Wait)
+    assert "12" in step.reason
+
+
+def test_a_finished_operation_has_no_next_step() -> None:
+    """Asking for one is a mistake of the caller."""
+    with pytest.raises(ValueError, match="is over"):
+        plan_server(an_operation("stop", state="succeeded"), Facts(), NOW)
+
+
+def test_a_network_is_made_then_connected_to_each_group() -> None:
+    """Group by group, and done when none is left."""
+    operation = an_operation("make_network", network_id=5)
+    ask = plan_network(operation, NetworkFacts(), NOW)
+    make = plan_network(operation, NetworkFacts(groups=("a", "b")), NOW)
+    connect = plan_network(operation, NetworkFacts(groups=("a", "b"), present=True), NOW)
+    second = plan_network(
+        operation, NetworkFacts(groups=("a", "b"), present=True, connected=("a",)), NOW
+    )
+    done = plan_network(
+        operation, NetworkFacts(groups=("a", "b"), present=True, connected=("a", "b")), NOW
+    )
+    assert isinstance(ask, AskNetwork)
+    assert [make, connect, second] == [
+        Submit("make", 0),
+        Submit("connect-a", 0),
+        Submit("connect-b", 0),
+    ]
+    assert done == Finish(SUCCEEDED)
+
+
+def test_a_network_that_cannot_be_connected_is_given_up_after_three_tries() -> None:
+    """With the cluster's own words."""
+    job = Job(9, JobStatus.ERROR, "Missing bridges br9")
+    facts = NetworkFacts(job=job, groups=("a",), present=True)
+    operation = an_operation(
+        "make_network", network_id=5, state="submitted", step="connect-a", job_id=9
+    )
+    again = plan_network(operation, facts, NOW)
+    ended = plan_network(replace(operation, attempt=2), facts, NOW)
+    assert again == Submit("connect-a", 1)
+    assert ended == Finish(FAILED, "Missing bridges br9")
+
+
+def test_a_network_is_disconnected_before_it_is_removed() -> None:
+    """And a network that is gone is done."""
+    operation = an_operation("remove_network", network_id=5)
+    first = plan_network(
+        operation, NetworkFacts(groups=("a",), present=True, connected=("a",)), NOW
+    )
+    then = plan_network(operation, NetworkFacts(groups=("a",), present=True), NOW)
+    gone = plan_network(operation, NetworkFacts(groups=("a",)), NOW)
+    assert [first, then, gone] == [Submit("disconnect-a", 0), Submit("remove", 0), Finish(SUCCEEDED)]
+    assert UNSEEN is not ABSENT

@@ -1,0 +1,152 @@
+"""Real Ganeti clusters for the tests: started when first asked for, always removed at the end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+#: A first start may have to install the package.
+UP_TIMEOUT_SECONDS = 300
+DOWN_TIMEOUT_SECONDS = 60
+_FIRST, _LAST = 100, 250
+
+
+class NoRealGaneti(Exception):
+    """A cluster could not be started; the message says why."""
+
+
+@dataclass(frozen=True)
+class RealGaneti:
+    """One cluster that runs.
+
+    :ivar certificate_pem: what a client pins.
+    :ivar bridge: the link of networks of mode bridged; "" where no bridge can be made.
+    """
+
+    number: int
+    name: str
+    address: str
+    port: int
+    username: str
+    password: str
+    certificate_pem: str
+    group: str
+    os: str
+    link: str
+    bridge: str
+    runner: str
+
+    def __repr__(self) -> str:
+        return f"<RealGaneti {self.name} at {self.address}>"
+
+    def command(self, *argv: str, timeout_seconds: float = 60) -> str:
+        """Run one of Ganeti's commands on the cluster, such as ``gnt-instance list``."""
+        return subprocess.run(
+            [self.runner, *argv],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+        ).stdout
+
+    def instances(self) -> list[str]:
+        """Return the names in ``gnt-instance list``."""
+        return self.command("gnt-instance", "list", "--no-headers", "-o", "name").split()
+
+    def stop(self) -> None:
+        """End its daemons, as an outage does; :meth:`start` brings them back."""
+        _down(self.number)
+
+    def start(self) -> None:
+        """Start its daemons again."""
+        _up(self.number)
+
+
+class RealGanetis:
+    """The clusters of one test run."""
+
+    def __init__(self) -> None:
+        self._running: list[RealGaneti] = []
+
+    def get(self, how_many: int) -> list[RealGaneti]:
+        """Return so many clusters; those that run already come first."""
+        while len(self._running) < how_many:
+            self._running.append(start_ganeti(_free_number()))
+        return self._running[:how_many]
+
+    def purge(self) -> None:
+        """Remove all of them."""
+        while self._running:
+            purge_ganeti(self._running.pop().number)
+
+
+def start_ganeti(number: int) -> RealGaneti:
+    """Start the cluster of a number.
+
+    :raise NoRealGaneti: with the script's last words.
+    """
+    try:
+        facts = _up(number)
+    except NoRealGaneti:
+        purge_ganeti(number)
+        raise
+    return RealGaneti(
+        number=number,
+        name=facts["name"],
+        address=facts["address"],
+        port=int(facts["port"]),
+        username=facts["username"],
+        password=Path(facts["password_file"]).read_text().strip(),
+        certificate_pem=Path(facts["certificate"]).read_text(),
+        group=facts["group"],
+        os=facts["os"],
+        link=facts["link"],
+        bridge=facts["bridge"],
+        runner=facts["command"],
+    )
+
+
+def purge_ganeti(number: int) -> None:
+    """Remove the cluster of a number, whatever is there of it."""
+    _down(number, "--purge")
+
+
+def _up(number: int) -> dict[str, str]:
+    run = subprocess.run(
+        [HERE / "ganeti-up.sh", str(number)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=UP_TIMEOUT_SECONDS,
+    )
+    if run.returncode:
+        raise NoRealGaneti(f"ganeti-up.sh {number}: {(run.stderr or run.stdout)[-1000:]}")
+    return dict(line.split("=", 1) for line in run.stdout.splitlines() if "=" in line)
+
+
+def _down(number: int, *words: str) -> None:
+    subprocess.run(
+        [HERE / "ganeti-down.sh", str(number), *words],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=DOWN_TIMEOUT_SECONDS,
+    )
+
+
+def _free_number() -> int:
+    """Return a number that no cluster has; a run that was killed may have left some."""
+    start = os.getpid() % (_LAST - _FIRST)
+    for offset in range(_LAST - _FIRST):
+        number = _FIRST + (start + offset) % (_LAST - _FIRST)
+        if not Path(f"/srv/cytx/{number}").exists():
+            return number
+    raise NoRealGaneti("every number of a cluster is taken; see ganeti-down.sh --purge")
+
+
+#: One set for the whole run, whichever test module asks.
+GANETIS = RealGanetis()
+atexit.register(GANETIS.purge)
