@@ -309,7 +309,7 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             world.keypairs,
             instance_prefix=config.ganeti.instance_prefix,
         )
-        network.mount(frame, world.database)
+        network.mount(frame, world.database, config.quota.limits())
         image.mount(frame, world.database)
     return frame
 

@@ -145,7 +145,7 @@ async def _catalogue(world: World) -> None:
     for name, properties in IMAGES:
         await world.images.register(
             None,
-            name,
+            name=name,
             location=f"test:{name}",
             disk_format="diskdump",
             container_format="bare",

@@ -133,6 +133,7 @@ class World:
             ),
         )
         large_json = LargeJsonWorkers(reactor)
+        images = Images(database)
         world = cls(
             reactor=reactor,
             config=config,
@@ -150,13 +151,14 @@ class World:
             ),
             credentials=ApplicationCredentials(database, passwords, changed=identity.forget),
             networks=networks,
-            images=Images(database),
-            keypairs=KeyPairs(database, reactor),
+            images=images,
+            keypairs=KeyPairs(database),
             servers=Servers(
                 database,
                 vault,
                 keyring,
                 networks,
+                images,
                 config.ganeti,
                 config.operations,
                 config.vmapi,

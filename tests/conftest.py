@@ -146,39 +146,56 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         shutil.rmtree(state, ignore_errors=True)
 
 
-def _admin(postgres: EmbeddedPostgres, statement: str) -> None:
-    connection = psycopg2.connect(postgres.dsn("postgres"))
-    try:
+@pytest.fixture(scope="session")
+def administer(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], None]]:
+    """Run a statement as the administrator, on a connection that is kept for the run."""
+    kept: list[Any] = []
+
+    def connected() -> Any:
+        connection = psycopg2.connect(postgres.dsn("postgres"))
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
+        kept[:] = [connection]
+        return connection
+
+    def run(statement: str) -> None:
+        try:
+            (kept[0] if kept else connected()).cursor().execute(statement)
+        except (psycopg2.InterfaceError, psycopg2.OperationalError):
+            # A test has restarted PostgreSQL since.
+            if not kept[0].closed:
+                raise
+            connected().cursor().execute(statement)
+
+    yield run
+    for connection in kept:
         connection.close()
 
 
 @pytest.fixture(scope="session")
-def template(postgres: EmbeddedPostgres) -> str:
+def template(postgres: EmbeddedPostgres, administer: Callable[[str], None]) -> str:
     """The name of a database with the schema applied, for copying."""
-    _admin(postgres, "create database test_template")
+    administer("create database test_template")
     migrate(postgres.dsn("test_template"))
     return "test_template"
 
 
 @pytest.fixture
-def make_dsn(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+def make_dsn(
+    postgres: EmbeddedPostgres, administer: Callable[[str], None]
+) -> Iterator[Callable[[str], str]]:
     """Make databases from a named template; they are dropped after the test."""
     made: list[str] = []
 
     def make(source: str) -> str:
         name = f"test_{next(_numbers)}"
         # With fsync off a copy of the files is twice as fast as the log of their blocks.
-        _admin(postgres, f"create database {name} template {source} strategy file_copy")
+        administer(f"create database {name} template {source} strategy file_copy")
         made.append(name)
         return postgres.dsn(name)
 
     yield make
     for name in made:
-        _admin(postgres, f"drop database {name} with (force)")
+        administer(f"drop database {name} with (force)")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NoCapacity, NotFound
+from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.model import password, placement, quota
@@ -24,7 +25,6 @@ from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
 from cyclades_tx.store import clusters as cluster_rows
 from cyclades_tx.store import flavors, keypairs, networks, operations, outbox, ports, quotas, servers
-from cyclades_tx.store import images as image_rows
 from cyclades_tx.vault import ISecretStore
 
 MAX_METADATA = 128
@@ -108,7 +108,8 @@ class Servers:
     """The flows of servers.
 
     :param keyring: seals what must not be read in the database.
-    :param networks_flow: the flows of networks: which ones a caller may attach to.
+    :param networks_flow: tells which networks a caller may attach to.
+    :param images_flow: tells which images a caller may boot from.
     :param source: randomness of passwords and MAC addresses.
     """
 
@@ -118,6 +119,7 @@ class Servers:
         vault: ISecretStore,
         keyring: Keyring,
         networks_flow: Networks,
+        images_flow: Images,
         ganeti: GanetiSection,
         deadlines: OperationsSection,
         vmapi: VmapiSection,
@@ -127,6 +129,7 @@ class Servers:
         self._vault = vault
         self._keyring = keyring
         self._networks_flow = networks_flow
+        self._images_flow = images_flow
         self._ganeti = ganeti
         self._deadlines = deadlines
         self._vmapi = vmapi
@@ -175,9 +178,10 @@ class Servers:
             raise Forbidden(f"No servers can be made of flavor {flavor.name} any more.")
         if not new.image_ref:
             raise BadRequest("An image is needed: booting from a volume is not offered yet.")
-        image = await image_rows.usable(self._database, who, new.image_ref)
-        if image is None:
-            raise BadRequest(f"Can not find requested image {new.image_ref}.")
+        try:
+            image = await self._images_flow.usable(self._database, who, new.image_ref)
+        except NotFound:
+            raise BadRequest(f"Can not find requested image {new.image_ref}.") from None
         if flavor.disk_gib < image.min_disk_gib:
             raise BadRequest(
                 f"Flavor {flavor.name} has {flavor.disk_gib} GiB of disk; the image needs"

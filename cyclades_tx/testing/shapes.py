@@ -1,64 +1,67 @@
-"""Checks a document against a JSON schema: the part of JSON schema that our documents use."""
+"""A strict look at JSON: exactly the properties of a schema, and values of its types."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
     "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "array": (list,),
-    "object": (dict,),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": type(None),
 }
 
 
-def faults(document: Any, schema: dict[str, Any], place: str = "$") -> list[str]:
-    """What is wrong with a document, each with its place; nothing when it fits."""
-    if "anyOf" in schema:
-        if any(not faults(document, each, place) for each in schema["anyOf"]):
-            return []
-        return [f"{place}: {document!r} fits none of the alternatives"]
-    if "enum" in schema:
-        return [] if document in schema["enum"] else [f"{place}: {document!r} is not allowed"]
-    names = schema.get("type")
-    if names is None:
-        return [f"{place}: the schema says nothing"]
-    kinds = [names] if isinstance(names, str) else names
-    if not any(_is(document, kind) for kind in kinds):
-        return [f"{place}: {document!r} is not of type {names}"]
+def misfits(value: Any, schema: dict[str, Any], place: str = "$") -> list[str]:
+    """What in a value does not fit a JSON schema, as sentences; empty when all fits.
+
+    Knows the words that our documents use: type, enum, pattern, properties, required,
+    additionalProperties, items, maxItems, maxLength, oneOf.
+    """
+    if "oneOf" in schema:
+        fitting = [each for each in schema["oneOf"] if not misfits(value, each, place)]
+        return [] if len(fitting) == 1 else [f"{place}: {len(fitting)} of oneOf fit"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{place}: {value!r} is none of {schema['enum']}"]
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(_is(value, kind) for kind in kinds):
+        return [f"{place}: {value!r} is no {kinds}"]
     found: list[str] = []
-    if isinstance(document, str) and "pattern" in schema:
-        if re.search(schema["pattern"], document) is None:
-            found.append(f"{place}: {document!r} does not match {schema['pattern']}")
-    elif isinstance(document, list) and "items" in schema:
-        for at, item in enumerate(document):
-            found += faults(item, schema["items"], f"{place}[{at}]")
-    elif isinstance(document, dict):
-        found += _object_faults(document, schema, place)
+    if isinstance(value, str):
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            found.append(f"{place}: {value!r} does not match {schema['pattern']}")
+        if len(value) > schema.get("maxLength", len(value)):
+            found.append(f"{place}: longer than {schema['maxLength']}")
+    if isinstance(value, list):
+        if len(value) > schema.get("maxItems", len(value)):
+            found.append(f"{place}: more than {schema['maxItems']} items")
+        for number, item in enumerate(value):
+            found += misfits(item, schema.get("items", {}), f"{place}[{number}]")
+    if isinstance(value, dict):
+        found += _properties(value, schema, place)
     return found
 
 
-def _object_faults(document: dict[str, Any], schema: dict[str, Any], place: str) -> list[str]:
-    properties = schema.get("properties", {})
-    further = schema.get("additionalProperties", True)
-    found = [
-        f"{place}: {name} is missing" for name in schema.get("required", ()) if name not in document
-    ]
-    for name, value in document.items():
-        if name in properties:
-            found += faults(value, properties[name], f"{place}.{name}")
-        elif further is False:
+def _is(value: Any, kind: str) -> bool:
+    if kind in ("integer", "number") and isinstance(value, bool):
+        return False
+    return isinstance(value, _TYPES[kind])
+
+
+def _properties(value: dict[str, Any], schema: dict[str, Any], place: str) -> list[str]:
+    known = schema.get("properties", {})
+    more = schema.get("additionalProperties", True)
+    found = [f"{place}: {name} is missing" for name in schema.get("required", ()) if name not in value]
+    for name, each in value.items():
+        if name in known:
+            found += misfits(each, known[name], f"{place}.{name}")
+        elif more is False:
             found.append(f"{place}: {name} is one too many")
-        elif isinstance(further, dict):
-            found += faults(value, further, f"{place}.{name}")
+        elif isinstance(more, dict):
+            found += misfits(each, more, f"{place}.{name}")
     return found
-
-
-def _is(document: Any, kind: str) -> bool:
-    if isinstance(document, bool):
-        return kind == "boolean"
-    return isinstance(document, _TYPES[kind])

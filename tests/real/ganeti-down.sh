@@ -20,7 +20,7 @@ root=$home/$node
 
 # The number in a pid file may be another process's by now: only one that was started for this
 # node is ended.
-ours() { tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | grep -qxF "GANETI_HOSTNAME=$node"; }
+ours() { { tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "GANETI_HOSTNAME=$node"; } 2>/dev/null; }
 gone() {
     local state
     state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0

@@ -284,7 +284,7 @@ def _filter(name: str, values: list[str]) -> tuple[str, list[Any]]:
     value = values[-1]
     if name == "id":
         uuids = [uuid for uuid in map(parse_uuid, _one_of(value)) if uuid is not None]
-        return "image.uuid = any(%s::uuid[])", [uuids]
+        return "image.uuid = any(%s::text[]::uuid[])", [uuids]
     if name == "tag":
         return (
             "(select count(*) from image_tag t where t.image_id = image.id"

@@ -128,7 +128,10 @@ def _condition(call: Call, collection: Collection) -> tuple[str, list[Any]]:
         if len(texts) > _MOST_VALUES:
             raise BadRequest(f"More than {_MOST_VALUES} values of {name!r} are given.")
         values = _values(name, wanted, texts)
+        # An execute's array of texts becomes nothing else by itself.
         array = f"%s::{wanted.kind}[]"
+        if wanted.kind in (UUID, MAC):
+            array = f"%s::text[]::{wanted.kind}[]"
         if "{values}" not in wanted.sql:
             sql += f" and {wanted.sql} = any({array})"
             args.append(values)
