@@ -35,10 +35,10 @@ from cyclades_tx.api.image import app as image
 from cyclades_tx.api.network import app as network
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.config import Config
+from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
 from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.identity.catalog import Catalog
-from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
-from cyclades_tx.lag import LagSampler
+from cyclades_tx.lag import LagSampler, period_seconds
 from cyclades_tx.loops.clusters import Drive, Drives
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.metrics import OpenOperations
@@ -114,7 +114,7 @@ class Cyclades(MultiService):
         self._drives: Drives | None = None
         self._starting: Deferred[None] | None = None
         self._sweeping: LoopingCall | None = None
-        self._lag = LagSampler(world.reactor, world.metrics.lag)
+        self._lag = LagSampler(world.reactor, world.metrics.lag, period_seconds())
         self._lag.setServiceParent(self)
 
     def startService(self) -> None:
@@ -221,10 +221,13 @@ class Cyclades(MultiService):
 
         async def clusters() -> None:
             rows = await world.database.all(
-                "select name, unreachable_reason from cluster where reachable = false and not offline"
+                "select name, unreachable_reason from cluster"
+                " where reachable = false and not offline"
             )
             if rows:
-                raise Unavailable("; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows))
+                raise Unavailable(
+                    "; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows)
+                )
 
         async def count_operations() -> None:
             rows = await world.database.all(
@@ -241,9 +244,7 @@ class Cyclades(MultiService):
         resource = AdminResource(world.reactor, world.metrics, checks)
         family = "tcp6" if ":" in section.address else "tcp"
         address = section.address.replace(":", "\\:")
-        endpoint = serverFromString(
-            world.reactor, f"{family}:{section.port}:interface={address}"
-        )
+        endpoint = serverFromString(world.reactor, f"{family}:{section.port}:interface={address}")
         self._ports.append(await endpoint.listen(Site(resource)))
 
     async def _sweep(self) -> None:
@@ -322,4 +323,3 @@ def _mount_health(frame: Frame) -> None:
         return Reply(200, orjson.dumps({"status": "ok"}))
 
     frame.endpoint(dialect, "GET", "/healthz", healthz, token=False)
-

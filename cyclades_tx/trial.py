@@ -273,7 +273,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, default=Path("var"), help="the folder of this run")
     parser.add_argument("--port", type=int, default=8774, help="where the service listens")
     parser.add_argument(
-        "--ganeti", type=Path, help="use real Ganeti clusters, started by the scripts in this folder"
+        "--ganeti",
+        type=Path,
+        help="use real Ganeti clusters, started by the scripts in this folder",
     )
     said = parser.parse_args(arguments)
     if not 0 < said.port < 65536:
@@ -291,4 +293,3 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-

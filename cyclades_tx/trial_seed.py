@@ -47,10 +47,10 @@ def run(config: Config, clusters: list[TrialCluster], clouds: Path, url: str) ->
     def begin() -> None:
         done = ensureDeferred(work())
         done.addErrback(failures.append)
-        done.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+        done.addBoth(lambda _: reactor.stop())
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(begin)
+    reactor.run()
     if failures:
         failures[0].raiseException()
 

@@ -146,9 +146,7 @@ class World:
             clusters=_clusters(reactor, config.ganeti, keyring, large_json, metrics),
             passwords=passwords,
             identity=identity,
-            people=People(
-                database, passwords, on_project_created=equip, changed=identity.forget
-            ),
+            people=People(database, passwords, on_project_created=equip, changed=identity.forget),
             credentials=ApplicationCredentials(database, passwords, changed=identity.forget),
             networks=networks,
             images=images,

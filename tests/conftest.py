@@ -34,6 +34,8 @@ from cyclades_tx.store.migrations import migrate
 
 REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
 SETTLE_SECONDS = 2.0
+MEMORY_BYTES = 2_000_000_000
+STATE_PREFIX = "cyclades-tx-run-"
 _numbers = itertools.count(1)
 
 
@@ -133,9 +135,13 @@ def _settle(reactor: Any, before: set[Any]) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the whole run."""
+    """A PostgreSQL server for the whole run, in memory where there is enough of it."""
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= MEMORY_BYTES
     # pytest's own temporary directories cannot be passed by the user that runs the server.
-    state = Path(tempfile.mkdtemp(prefix="cyclades-tx-test-"))
+    parent = memory if roomy else Path(tempfile.gettempdir())
+    _remove_orphans(parent)
+    state = Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-", dir=parent))
     state.chmod(0o711)
     server = EmbeddedPostgres(state, fsync=False, home=state / "postgres")
     try:
@@ -144,6 +150,25 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     finally:
         server.remove()
         shutil.rmtree(state, ignore_errors=True)
+
+
+def _remove_orphans(parent: Path) -> None:
+    """Remove what a run that was killed has left: its server and its files."""
+    for state in parent.glob(f"{STATE_PREFIX}*-*"):
+        pid = state.name.removeprefix(STATE_PREFIX).partition("-")[0]
+        if pid.isdigit() and state.stat().st_uid == os.geteuid() and not _exists(int(pid)):
+            EmbeddedPostgres(state, home=state / "postgres").remove()
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @pytest.fixture(scope="session")

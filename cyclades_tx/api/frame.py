@@ -392,7 +392,11 @@ class _Root(Resource):
             request.method.decode("ascii")
         except UnicodeDecodeError:
             return self._frame._refuse(request, HttpError(400, "The URL is not UTF-8."))
-        return self._klein.render(request)
+        try:
+            return self._klein.render(request)
+        except HTTPException:
+            # Werkzeug refuses names of hosts before it looks for a route.
+            return self._frame._refuse(request, HttpError(400, "The host's name is not valid."))
 
 
 def _plain_fault(status: int, error: CycladesError) -> tuple[bytes, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Forbidden
@@ -118,7 +118,7 @@ class Images:
         """
         return await store.seen(tx, who, ref, bootable=True)
 
-    async def list(self, who: Who | None = None) -> list[Any]:
+    async def list(self, who: Who | None = None) -> Sequence[Any]:
         """Every image that the caller sees; None is the operator, who sees all."""
         return await store.everything(self._database, who)
 
@@ -202,11 +202,15 @@ def _check(
     _check_text("name", columns.get("name", "x"), _TEXT_LIMIT)
     _check_text("location", columns.get("location", "x"), _LOCATION_LIMIT)
     if len(properties) > _MOST_PROPERTIES or len(tags) > _MOST_TAGS:
-        raise BadRequest(f"An image has at most {_MOST_PROPERTIES} properties and {_MOST_TAGS} tags.")
+        raise BadRequest(
+            f"An image has at most {_MOST_PROPERTIES} properties and {_MOST_TAGS} tags."
+        )
     for key, value in properties.items():
         _check_text("property", key, _TEXT_LIMIT)
         if key in RESERVED:
-            raise BadRequest(f"An image can have no property {key!r}: the name means something else.")
+            raise BadRequest(
+                f"An image can have no property {key!r}: the name means something else."
+            )
         if len(value) > _VALUE_LIMIT or "\0" in value:
             raise BadRequest(f"The value of {key!r} is too long or holds a NUL.")
     for tag in tags:

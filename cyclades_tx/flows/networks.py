@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,7 @@ class Networks:
 
         :param who: None is the operator, whose network belongs to no project.
         :return: the network's row.
+        :raise BadRequest: for a wish that is wrong; among others, for two subnets of one version.
         :raise NotSupported: for a flavor that needs a pool of values.
         :raise Forbidden: when somebody else than an administrator wants it shared or external,
             or names flavor, link or prefix.
@@ -145,17 +146,13 @@ class Networks:
         else:
             gateway = arithmetic.parse_address(wanted.gateway, "gateway")
             arithmetic.check_gateway(cidr, gateway)
-        given = wanted.pools and [
-            (arithmetic.parse_address(first), arithmetic.parse_address(last))
-            for first, last in wanted.pools
-        ]
-        pools = arithmetic.pools(cidr, gateway, given if wanted.pools is not None else None)
-        other = await store.overlapping_subnet(tx, network_id, str(cidr))
-        if other is not None:
-            raise BadRequest(
-                f"The subnet {cidr} overlaps with {other} of the same network.",
-                neutron_type="InvalidInput",
-            )
+        given = None
+        if wanted.pools is not None:
+            given = [
+                (arithmetic.parse_address(first), arithmetic.parse_address(last))
+                for first, last in wanted.pools
+            ]
+        pools = arithmetic.pools(cidr, gateway, given)
         row = await store.insert_subnet(
             tx,
             network_id,
@@ -169,11 +166,9 @@ class Networks:
                 for each in wanted.dns_nameservers
             ),
         )
-        if row is None:
-            raise Conflict(f"The network has the subnet {cidr} already.", "SubnetInUse")
         await addresses.fill(tx, row.id, pools)
 
-    async def list(self, who: Who | None = None) -> list[Any]:
+    async def list(self, who: Who | None = None) -> Sequence[Any]:
         """Every network that the caller sees; None is the operator, who sees all."""
         return await store.everywhere(self._database, who)
 
@@ -201,7 +196,7 @@ class Networks:
             raise Conflict(f"Network {row.name} takes no new ports now.", "NetworkNotUsable")
         return row
 
-    async def attachable(self, tx: Any, who: Who) -> list[Any]:
+    async def attachable(self, tx: Any, who: Who) -> Sequence[Any]:
         """The networks that a new server gets when none is named: candidates, own ones first.
 
         Shared ones come only where the project has none of its own.
@@ -231,7 +226,11 @@ def _check(who: Who | None, wanted: WantedNetwork) -> None:
     ):
         if len(text) > limit or "\0" in text:
             raise BadRequest(f"{text[:40]!r} is longer than {limit} characters or has a NUL.")
-    if not 68 <= wanted.mtu <= 65535:  # noqa: PLR2004
+    for mark, version in ((".", "IPv4"), (":", "IPv6")):
+        if sum(mark in subnet.cidr for subnet in wanted.subnets) > 1:
+            # A Ganeti network has one range of each.
+            raise BadRequest(f"A network can have one {version} subnet, not several.")
+    if not 68 <= wanted.mtu <= 65535:
         raise BadRequest("The MTU must be from 68 to 65535 bytes.")
     if who is not None and not who.admin:
         if wanted.shared or wanted.external or wanted.floating_ip_pool:

@@ -24,7 +24,16 @@ from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
 from cyclades_tx.store import clusters as cluster_rows
-from cyclades_tx.store import flavors, keypairs, networks, operations, outbox, ports, quotas, servers
+from cyclades_tx.store import (
+    flavors,
+    keypairs,
+    networks,
+    operations,
+    outbox,
+    ports,
+    quotas,
+    servers,
+)
 from cyclades_tx.vault import ISecretStore
 
 MAX_METADATA = 128
@@ -203,11 +212,9 @@ class Servers:
         candidates = await cluster_rows.candidates(self._database, _project(who))
         return _Parts(flavor, image, public_key, found, candidates)
 
-    async def _networks(
-        self, who: Who, new: NewServer
-    ) -> tuple[tuple[Any, str | None], ...]:
+    async def _networks(self, who: Who, new: NewServer) -> tuple[tuple[Any, str | None], ...]:
         if new.networks is None:
-            possible = await self._networks_flow.attachable(self._database, who)
+            possible: Any = await self._networks_flow.attachable(self._database, who)
             own = [network for network in possible if network.project_id == who.project_id]
             if len(own) > 1:
                 raise Conflict(
@@ -233,8 +240,8 @@ class Servers:
     async def _security_groups(self, who: Who, wanted: tuple[str, ...]) -> None:
         for ref in wanted:
             there = await self._database.value(
-                "select 1 from security_group where project_id = %s and (name = %s or uuid::text = %s)"
-                " limit 1",
+                "select 1 from security_group where project_id = %s"
+                " and (name = %s or uuid::text = %s) limit 1",
                 (_project(who), ref, ref.lower()),
             )
             if not there and ref != "default":
@@ -256,9 +263,7 @@ class Servers:
         uuid = uuid4()
         token = base64.urlsafe_b64encode(self._source.getrandbits(256).to_bytes(32, "big"))
         config_token = token.decode().rstrip("=")
-        amounts = quota.server_amounts(
-            quota.ON, flavor.vcpus, flavor.memory_mib, flavor.disk_gib
-        )
+        amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, flavor.disk_gib)
         secret = _first_boot(new, name, admin_password, parts)
 
         async def work(tx: Any) -> None:
@@ -337,9 +342,7 @@ class Servers:
             await outbox.put(
                 tx, "server.created", str(uuid), project_id, {"name": name, "user_id": who.user_id}
             )
-            await servers.charge_cluster(
-                tx, chosen.id, flavor.memory_mib, flavor.disk_gib * 1024
-            )
+            await servers.charge_cluster(tx, chosen.id, flavor.memory_mib, flavor.disk_gib * 1024)
             # Before the commit: a creation without its secrets must not be seen by a loop.
             await self._vault.put(config_token, secret, self._vmapi.secret_lifetime_seconds)
 
@@ -359,9 +362,7 @@ class Servers:
         zone = None if new.availability_zone in (None, "", "nova") else new.availability_zone
         if zone is not None and all(each.name != zone for each in parts.candidates):
             raise BadRequest(f"The requested availability zone {zone} is not available.")
-        need = placement.Need(
-            flavor.memory_mib, flavor.disk_gib * 1024, flavor.disk_template, zone
-        )
+        need = placement.Need(flavor.memory_mib, flavor.disk_gib * 1024, flavor.disk_template, zone)
         placed = placement.choose(parts.candidates, need)
         if placed.chosen is None:
             why = "; ".join(f"{name}: {reason}" for name, reason in sorted(placed.reasons.items()))
@@ -449,7 +450,7 @@ class Servers:
                     f"Cannot '{kind}' instance {ref} while it is in vm_state {server.state}.",
                     "state",
                 )
-            growth = {}
+            growth: dict[str, int] = {}
             if server.charge == quota.OFF and kind in ("start", "reboot"):
                 growth = quota.difference(
                     quota.server_amounts(quota.OFF, server.vcpus, server.memory_mib, 0),
@@ -511,7 +512,8 @@ class Servers:
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
             return {row.key: row.value for row in rows}
 
-        return await self._database.transaction(work, "server.metadata")
+        found: dict[str, str] = await self._database.transaction(work, "server.metadata")
+        return found
 
     async def delete_metadata(self, who: Who, ref: str, key: str) -> None:
         """Remove a metadata item.
@@ -555,7 +557,8 @@ class Servers:
         async def work(tx: Any) -> None:
             server, _ = await self._lock(tx, who, ref)
             await tx.run(
-                "update server set locked = %s, locked_reason = %s, updated_at = now() where id = %s",
+                "update server set locked = %s, locked_reason = %s, updated_at = now()"
+                " where id = %s",
                 (locked, reason, server.id),
             )
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from cyclades_tx.errors import CycladesError
@@ -175,7 +176,7 @@ class ClusterGate:
         await self._breaker.pass_through(probe)
         try:
             await self._room.acquire().addTimeout(self._wait_seconds, self._clock)
-        except TimeoutError:
+        except DeferredTimeout:
             raise GanetiUnavailable(
                 f"The cluster is busy: no connection came free in {self._wait_seconds:g} s."
             ) from None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from cyclades_tx.ganeti.interfaces import GanetiUnavailable, IGanetiCluster
 
 
-@implementer(IGanetiCluster)
 class OfflineCluster:
     """Answers every question and every change with the same sentence.
 
@@ -20,7 +18,7 @@ class OfflineCluster:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __getattr__(self, call: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, call: str) -> Any:
         if call not in IGanetiCluster.names(all=True):
             raise AttributeError(call)
 
@@ -28,3 +26,6 @@ class OfflineCluster:
             raise GanetiUnavailable(f"Cluster {self._name} was taken offline by an operator.")
 
         return refuse
+
+
+classImplements(OfflineCluster, IGanetiCluster)

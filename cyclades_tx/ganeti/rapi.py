@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from twisted.internet.task import deferLater
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from cyclades_tx.ganeti import words
 from cyclades_tx.ganeti.exchange import Gate, RapiCredentials, RapiLimits, RapiWire, no_guard
-from cyclades_tx.ganeti.interfaces import GanetiRefused, GanetiUncertain, IGanetiCluster
+from cyclades_tx.ganeti.interfaces import (
+    GanetiRefused,
+    GanetiUnavailable,
+    GanetiUncertain,
+    IGanetiCluster,
+)
 from cyclades_tx.ganeti.large_json import LargeJson
 from cyclades_tx.ganeti.tls import RapiAddress
 from cyclades_tx.ganeti.words import OddReply
@@ -34,6 +40,7 @@ T = TypeVar("T")
 
 #: Ganeti 3.1 dropped ``hotplug_if_possible`` and gave ``hotplug`` the default true.
 _HOTPLUG_CHANGED_IN = (3, 1)
+_WAIT_STEP_SECONDS = 0.25
 
 
 @implementer(IGanetiCluster)
@@ -62,8 +69,10 @@ class RapiCluster:
         large_json: LargeJson | None = None,
         agent: IAgent | None = None,
     ) -> None:
+        self._reactor = reactor
+        self._limits = limits or RapiLimits()
         self._wire = RapiWire(
-            reactor, address, credentials, limits or RapiLimits(), guard, gate, large_json, agent
+            reactor, address, credentials, self._limits, guard, gate, large_json, agent
         )
         self._version: str | None = None
 
@@ -188,8 +197,14 @@ class RapiCluster:
     async def reinstall_instance(
         self, name: str, reason: str, os: str, osparams: dict[str, str], start: bool
     ) -> int:
-        body = {"os": os, "osparams": osparams, "start": start}
-        return await self._submit("POST", _path("instances", name, "reinstall"), reason, body)
+        # RAPI takes parameters for the OS or a reason, never both, and no dependency: they are
+        # set by a job of its own, which is waited for. Its reason is another one, since finding
+        # it does not mean that the reinstallation was submitted.
+        if osparams:
+            first = await self._modify(name, f"{reason}:osparams", {"osparams": osparams})
+            await self._wait_for(first)
+        query = [("os", os), ("nostartup", "0" if start else "1")]
+        return await self._submit("POST", _path("instances", name, "reinstall"), reason, {}, query)
 
     async def add_tags(self, name: str, reason: str, tags: tuple[str, ...]) -> int:
         pairs = [("tag", tag) for tag in tags]
@@ -243,6 +258,21 @@ class RapiCluster:
         if hotplug is not None:
             body.update(await self._hotplug(hotplug))
         return await self._submit("PUT", _path("instances", name, "modify"), reason, body)
+
+    async def _wait_for(self, job_id: int) -> None:
+        """Wait until a quick job has succeeded.
+
+        :raise GanetiRefused: with its error, when it has not.
+        :raise GanetiUnavailable: when it does not end in the time of a change.
+        """
+        for _ in range(int(self._limits.change_timeout_seconds / _WAIT_STEP_SECONDS)):
+            job = (await self.jobs((job_id,)))[job_id]
+            if job.status is JobStatus.SUCCESS:
+                return
+            if job.status.final:
+                raise GanetiRefused(f"The cluster refused: {job.message or job.status}", 0)
+            await deferLater(self._reactor, _WAIT_STEP_SECONDS)
+        raise GanetiUnavailable(f"The job {job_id} has not ended yet.")
 
     async def _hotplug(self, wanted: bool) -> dict[str, bool]:
         """Return the word for hot-plugging that this cluster's version understands."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from cyclades_tx.model.who import Who
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,10 @@ class TokenCache:
             self._drop(
                 {key for key, entry in self._entries.items() if entry.who.project_id == value}
             )
+        elif _HASH.fullmatch(what):
+            self._entries.pop(bytes.fromhex(what), None)
         else:
-            try:
-                token_hash = bytes.fromhex(what)
-            except ValueError:
-                self._entries.clear()
-            else:
-                self._entries.pop(token_hash, None)
+            self._entries.clear()
 
     def forget_all(self) -> None:
         """Forget everything."""

@@ -71,9 +71,7 @@ class Drive:
             ganeti.poll_active_seconds,
             crash,
         )
-        self._server_work = ServerWork(
-            self.work, vault, open_token, config_url, ganeti, retries
-        )
+        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti, retries)
         self.servers: Loop[int] = Loop(
             f"servers of {row.name}",
             clock,
@@ -127,17 +125,14 @@ class Drive:
             return
         try:
             seen = {
-                glance.name: glance
-                for glance in await self._cluster.glance(self._names.prefix)
+                glance.name: glance for glance in await self._cluster.glance(self._names.prefix)
             }
             if await clusters.stale_statistics(
                 self._database, self.cluster_id, self._ganeti.capacity_refresh_seconds
             ):
                 await self.refresh()
         except GanetiError as error:
-            if await clusters.set_reachable(
-                self._database, self.cluster_id, False, error.message
-            ):
+            if await clusters.set_reachable(self._database, self.cluster_id, False, error.message):
                 self.log.warn("cluster.lost", cluster=self.name, reason=error.message)
             return
         if await clusters.set_reachable(self._database, self.cluster_id, True, ""):

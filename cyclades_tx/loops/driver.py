@@ -121,7 +121,7 @@ class Loop(Generic[K]):
             self._running.add(key)
             self.turns += 1
             running = ensureDeferred(_called(self._turn, key))
-            running.addCallbacks(self._ended, self._failed, (key,), None, (key,), None)
+            running.addCallbacks(self._ended, self._failed, callbackArgs=(key,), errbackArgs=(key,))
 
     def _ended(self, again_seconds: float | None, key: K) -> None:
         self._failures.pop(key, None)

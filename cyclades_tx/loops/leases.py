@@ -93,8 +93,7 @@ class Leases:
     def holds(self, lease: Lease) -> bool:
         """Whether a lease is this process's, by its own clock."""
         return (
-            self._held.get(lease.cluster_id) is lease
-            and self._reactor.seconds() < self._good_until
+            self._held.get(lease.cluster_id) is lease and self._reactor.seconds() < self._good_until
         )
 
     def held(self) -> tuple[int, ...]:

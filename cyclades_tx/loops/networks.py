@@ -118,7 +118,10 @@ class NetworkWork:
             return None
         pause = self._pause(operation)
         await operations.mark_failed_cluster(
-            self._work.database, operation.id, f"The cluster does not answer: {error.message}", pause
+            self._work.database,
+            operation.id,
+            f"The cluster does not answer: {error.message}",
+            pause,
         )
         return pause
 
@@ -144,16 +147,12 @@ class NetworkWork:
         self, network_id: int, operation: Operation, step: Submit, facts: NetworkFacts
     ) -> float | None:
         lease = self._work.lease
-        row = await cluster_networks.for_making(
-            self._work.database, network_id, lease.cluster_id
-        )
+        row = await cluster_networks.for_making(self._work.database, network_id, lease.cluster_id)
 
         async def write(tx: Any) -> bool:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
             if operation.step and facts.job is not None:
-                await operations.end_step(
-                    tx, operation, str(facts.job.status), facts.job.message
-                )
+                await operations.end_step(tx, operation, str(facts.job.status), facts.job.message)
             return await operations.mark_submitting(tx, operation, step.step, step.attempt)
 
         if not await self._work.database.transaction(write, "network.submit"):

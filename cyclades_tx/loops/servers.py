@@ -186,7 +186,10 @@ class ServerWork:
             return None
         pause = self._pause(operation)
         await operations.mark_failed_cluster(
-            self._work.database, operation.id, f"The cluster does not answer: {error.message}", pause
+            self._work.database,
+            operation.id,
+            f"The cluster does not answer: {error.message}",
+            pause,
         )
         return pause
 

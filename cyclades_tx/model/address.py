@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,9 +37,8 @@ class Range:
             raise ValueError(f"{self.first}-{self.last} is no range")
 
     def __contains__(self, address: Address) -> bool:
-        return (
-            address.version == self.first.version
-            and int(self.first) <= int(address) <= int(self.last)
+        return address.version == self.first.version and int(self.first) <= int(address) <= int(
+            self.last
         )
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ def parse_subnet(text: str) -> IPv4Network | IPv6Network:
         ) from None
     if "/" not in text or "%" in text:
         raise BadRequest(f"{text!r} is not a subnet: the length of the prefix is missing.")
-    if network.version == 4:  # noqa: PLR2004
+    if network.version == 4:
         if not WIDEST_PREFIX <= network.prefixlen <= NARROWEST_PREFIX:
             raise BadRequest(
                 f"An IPv4 subnet must be from /{WIDEST_PREFIX} to /{NARROWEST_PREFIX}, not "
@@ -105,7 +105,7 @@ def usable(subnet: IPv4Network | IPv6Network, address: Address) -> bool:
         return False
     if address == subnet.network_address:
         return False
-    return subnet.version == 6 or address != subnet.broadcast_address  # noqa: PLR2004
+    return subnet.version == 6 or address != subnet.broadcast_address
 
 
 def pools(
@@ -121,7 +121,7 @@ def pools(
     :raise BadRequest: when pools are given for IPv6.
     :raise Conflict: when a given pool is reversed, outside, over another, or has the gateway.
     """
-    if subnet.version == 6:  # noqa: PLR2004
+    if subnet.version == 6:
         if given:
             raise BadRequest("An IPv6 subnet has no allocation pools.")
         return ()
@@ -137,7 +137,7 @@ def pools(
             raise Conflict(f"The pool {first}-{last} is reversed.", "InvalidAllocationPool")
         ranges.append(Range(first, last))
     ranges.sort(key=lambda pool: int(pool.first))
-    for before, after in zip(ranges, ranges[1:], strict=False):
+    for before, after in itertools.pairwise(ranges):
         if int(after.first) <= int(before.last):
             raise Conflict(
                 f"The pools from {before.first} and from {after.first} overlap.",
@@ -150,17 +150,13 @@ def pools(
     return tuple(ranges)
 
 
-def _default_pools(
-    subnet: IPv4Network | IPv6Network, gateway: Address | None
-) -> tuple[Range, ...]:
+def _default_pools(subnet: IPv4Network | IPv6Network, gateway: Address | None) -> tuple[Range, ...]:
     first = int(subnet.network_address) + 1
     last = int(subnet.broadcast_address) - 1
     bounds = [(first, last)]
     if gateway is not None:
         bounds = [(first, int(gateway) - 1), (int(gateway) + 1, last)]
-    return tuple(
-        Range(IPv4Address(low), IPv4Address(high)) for low, high in bounds if low <= high
-    )
+    return tuple(Range(IPv4Address(low), IPv4Address(high)) for low, high in bounds if low <= high)
 
 
 def pieces(pool: Range) -> tuple[Range, ...]:
@@ -173,9 +169,7 @@ def pieces(pool: Range) -> tuple[Range, ...]:
     kind = type(pool.first)
     start = int(pool.first)
     borders = [start + size * number // count for number in range(count + 1)]
-    return tuple(
-        Range(kind(low), kind(high - 1)) for low, high in zip(borders, borders[1:], strict=False)
-    )
+    return tuple(Range(kind(low), kind(high - 1)) for low, high in itertools.pairwise(borders))
 
 
 def piece_of(pool: Range, address: Address) -> Range:
@@ -226,7 +220,7 @@ def cluster_mac_prefix(prefix: str, position: int) -> str:
     :param position: the cluster's number, from 0.
     """
     digits = prefix.replace(":", "")
-    if len(digits) == 5:  # noqa: PLR2004
+    if len(digits) == 5:
         digits += f"{position % 16:x}"
     return f"{digits[0:2]}:{digits[2:4]}:{digits[4:6]}"
 

@@ -172,7 +172,9 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
     if now >= operation.deadline_at:
         if operation.step == CLEAN:
             return Finish(FAILED, _first_failure(operation))
-        return Finish(FAILED, "The cluster accepted no job before the deadline.", _if_never_made(operation))
+        return Finish(
+            FAILED, "The cluster accepted no job before the deadline.", _if_never_made(operation)
+        )
     return Submit(operation.step, operation.attempt)
 
 
@@ -230,7 +232,9 @@ def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) 
         return Submit(CLEAN, operation.attempt + 1)
     if facts.seen is UNSEEN:
         return AskInstance()
-    if job.status is JobStatus.SUCCESS or (job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT):
+    if job.status is JobStatus.SUCCESS or (
+        job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT
+    ):
         if facts.seen is ABSENT:
             return Finish(FAILED, "The instance was made and removed again.", ABSENT)
         return Finish(SUCCEEDED, seen=facts.seen)
@@ -279,11 +283,10 @@ def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> Ne
             return AskSiblings()
         if facts.siblings:
             return Adopt(_best(facts.siblings).id)
-    if operation.state == SUBMITTED:
-        if job is None or not job.status.final:
-            if now >= operation.deadline_at:
-                return Finish(FAILED, f"Job {operation.job_id} did not end before the deadline.")
-            return Wait(f"Job {operation.job_id} runs.", 2.0)
+    if operation.state == SUBMITTED and (job is None or not job.status.final):
+        if now >= operation.deadline_at:
+            return Finish(FAILED, f"Job {operation.job_id} did not end before the deadline.")
+        return Wait(f"Job {operation.job_id} runs.", 2.0)
     if facts.groups is None:
         return AskNetwork()
     wanted = operation.kind == "make_network"

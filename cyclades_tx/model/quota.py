@@ -89,8 +89,7 @@ def server_amounts(charge: str, vcpus: int, memory_mib: int, disk_gib: int) -> d
 def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """What must be added to come from ``before`` to ``after``, without zeros."""
     changes = {
-        resource: after.get(resource, 0) - before.get(resource, 0)
-        for resource in {*before, *after}
+        resource: after.get(resource, 0) - before.get(resource, 0) for resource in {*before, *after}
     }
     return {resource: change for resource, change in sorted(changes.items()) if change}
 

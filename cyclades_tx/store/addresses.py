@@ -90,9 +90,7 @@ async def take(tx: Any, subnet_id: int, port_id: int | None = None) -> str:
     raise Unavailable("Too many addresses are being taken from this subnet; try again.")
 
 
-async def take_given(
-    tx: Any, subnet_id: int, address: str, port_id: int | None = None
-) -> str:
+async def take_given(tx: Any, subnet_id: int, address: str, port_id: int | None = None) -> str:
     """Take the address that was asked for.
 
     It may lie outside the pools, but must be an address for a machine of the subnet.
@@ -101,7 +99,9 @@ async def take_given(
     :raise BadRequest: when it is not an address of the subnet, or the gateway.
     :raise Conflict: ``IpAddressInUse`` when it is taken.
     """
-    row = await tx.first("select cidr, host(gateway) as gateway from subnet where id = %s", (subnet_id,))
+    row = await tx.first(
+        "select cidr, host(gateway) as gateway from subnet where id = %s", (subnet_id,)
+    )
     if row is None:
         raise NotFound("The subnet could not be found.", "subnet")
     wanted = arithmetic.parse_address(address, "IP address")
@@ -135,14 +135,15 @@ def _in_use(address: str) -> Conflict:
 async def _cut_out(tx: Any, subnet_id: int, address: str) -> bool:
     """Take an address out of the free range that holds it; whether one did."""
     around = (
-        " from free_address_range where subnet_id = %(subnet)s and first_address <= %(wanted)s::inet"
+        " from free_address_range"
+        " where subnet_id = %(subnet)s and first_address <= %(wanted)s::inet"
         " order by first_address desc limit 1"
     )
     args: dict[str, Any] = {"subnet": subnet_id, "wanted": address}
     for _ in range(_TURNS):
         found = await tx.first(
-            f"select host(first_address) as first, last_address >= %(wanted)s::inet as holds{around}"
-            " for update",
+            "select host(first_address) as first, last_address >= %(wanted)s::inet as holds"
+            f"{around} for update",
             args,
         )
         if found is not None and found.holds:
@@ -202,7 +203,7 @@ async def give_back(tx: Any, address_id: int) -> bool:
     )
     args = {"subnet": gone.subnet_id, "address": gone.address}
     first = last = gone.address
-    if address > piece.first:
+    if address != piece.first:
         left = await tx.first(
             "select host(first_address) as first from free_address_range"
             " where subnet_id = %(subnet)s and last_address = %(address)s::inet - 1"
@@ -210,7 +211,7 @@ async def give_back(tx: Any, address_id: int) -> bool:
             args,
         )
         first = left.first if left is not None else first
-    if address < piece.last:
+    if address != piece.last:
         right = await tx.first(
             "select host(last_address) as last from free_address_range"
             " where subnet_id = %(subnet)s and first_address = %(address)s::inet + 1"
@@ -238,8 +239,8 @@ async def recount(tx: Any, subnet_id: int) -> Recount:
     row = await tx.first(
         """
         with part as (
-            select first_address - '0.0.0.0'::inet as low, last_address - '0.0.0.0'::inet + 1 as high,
-                true as free
+            select first_address - '0.0.0.0'::inet as low,
+                last_address - '0.0.0.0'::inet + 1 as high, true as free
             from free_address_range where subnet_id = %(subnet)s
             union all
             select a.address - '0.0.0.0'::inet, a.address - '0.0.0.0'::inet + 1, false
@@ -247,7 +248,8 @@ async def recount(tx: Any, subnet_id: int) -> Recount:
                 and a.address between p.first_address and p.last_address
             where a.subnet_id = %(subnet)s and family(a.address) = 4
         ), pool as (
-            select first_address - '0.0.0.0'::inet as low, last_address - '0.0.0.0'::inet + 1 as high
+            select first_address - '0.0.0.0'::inet as low,
+                last_address - '0.0.0.0'::inet + 1 as high
             from allocation_pool where subnet_id = %(subnet)s
         )
         select coalesce((select sum(high - low) from pool), 0)::bigint as pooled,

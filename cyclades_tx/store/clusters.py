@@ -145,9 +145,7 @@ async def put_out_silent(querier: Any, driver: str, silence_seconds: float) -> i
 async def try_lock(querier: Any, cluster_id: int) -> bool:
     """Try to take a cluster's advisory lock for this session."""
     return bool(
-        await querier.value(
-            "select pg_try_advisory_lock(%s, %s)", (LEASE_CLASS, cluster_id)
-        )
+        await querier.value("select pg_try_advisory_lock(%s, %s)", (LEASE_CLASS, cluster_id))
     )
 
 

@@ -97,12 +97,12 @@ async def insert_subnet(
     dhcp: bool,
     dns_nameservers: tuple[str, ...],
 ) -> Any:
-    """Write the row of a new subnet, without its pools; None when the network has it already."""
+    """Write the row of a new subnet, without its pools."""
     six = ":" in cidr
     return await tx.first(
         "insert into subnet (network_id, cidr, gateway, name, description, dhcp, dns_nameservers,"
         " ipv6_ra_mode, ipv6_address_mode) values (%s, %s, %s, %s, %s, %s, %s::inet[], %s, %s)"
-        " on conflict do nothing returning id, uuid::text",
+        " returning id, uuid::text",
         (
             network_id,
             cidr,
@@ -115,15 +115,6 @@ async def insert_subnet(
             "slaac" if six and dhcp else None,
         ),
     )
-
-
-async def overlapping_subnet(tx: Any, network_id: int, cidr: str) -> str | None:
-    """The CIDR of a subnet of the network that shares addresses with this one, if one does."""
-    found: str | None = await tx.value(
-        "select cidr::text from subnet where network_id = %s and cidr && %s::cidr order by id limit 1",
-        (network_id, cidr),
-    )
-    return found
 
 
 async def everywhere(tx: Any, who: Who | None) -> list[Any]:
@@ -170,12 +161,22 @@ async def ensure_on_cluster(
     :raise Conflict: when the network is being taken away from the cluster.
     """
     facts = await tx.first(
-        "select n.mac_prefix, c.position, c.name from network n, cluster c"
+        "select n.mac_prefix, c.position, c.name, s.state, o.id as operation_id"
+        " from network n cross join cluster c"
+        " left join cluster_network s on s.network_id = n.id and s.cluster_id = c.id"
+        " left join operation o on o.network_id = n.id and o.cluster_id = c.id"
+        " and o.server_id is null and o.finished_at is null and o.kind = 'make_network'"
         " where n.id = %s and n.deleted_at is null and c.id = %s",
         (network_id, cluster_id),
     )
     if facts is None:
         raise NotFound("The network or the cluster could not be found.", "network")
+    # The usual cases take no lock, or all creates on one network would stand in one line.
+    if facts.state == "active":
+        return None
+    if facts.state == "making" and facts.operation_id is not None:
+        found: int = facts.operation_id
+        return found
     await tx.run(
         "insert into cluster_network (network_id, cluster_id, mac_prefix) values (%s, %s, %s)"
         " on conflict do nothing",

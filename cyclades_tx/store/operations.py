@@ -45,7 +45,8 @@ async def open_operation(
     operation_id: int = await tx.value(
         "insert into operation (kind, cluster_id, deadline_at, server_id, network_id, project_id,"
         " user_id, request_id, arguments, reason)"
-        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s) returning id",
+        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s)"
+        " returning id",
         (
             kind,
             cluster_id,
@@ -63,7 +64,9 @@ async def open_operation(
     return operation_id
 
 
-async def wake(tx: Any, cluster_id: int, server_id: int | None, network_id: int | None = None) -> None:
+async def wake(
+    tx: Any, cluster_id: int, server_id: int | None, network_id: int | None = None
+) -> None:
     """Wake the loop that looks after a server, or after a network on a cluster."""
     key = f"s{server_id}" if server_id is not None else f"n{network_id}"
     await tx.notify(WAKE, f"{cluster_id}:{key}")
@@ -154,12 +157,15 @@ async def mark_submitted(tx: Any, operation_id: int, step: str, attempt: int, jo
         (job_id, operation_id),
     )
     await tx.run(
-        "update operation_step set job_id = %s where operation_id = %s and step = %s and attempt = %s",
+        "update operation_step set job_id = %s"
+        " where operation_id = %s and step = %s and attempt = %s",
         (job_id, operation_id, step, attempt),
     )
 
 
-async def mark_unsent(querier: Any, operation_id: int, state: str, reason: str, seconds: float) -> None:
+async def mark_unsent(
+    querier: Any, operation_id: int, state: str, reason: str, seconds: float
+) -> None:
     """Nothing was sent, or nobody knows: try again after a pause.
 
     :param state: ``pending`` when surely nothing was sent, ``submitting`` when it may have been.

@@ -141,11 +141,11 @@ async def _take_addresses(
     full: Conflict | None = None
     any_of = subnet_ids is None
     # Where any IPv4 subnet will do, one address is enough.
-    satisfied = any_of and done is not None and done.family == 4  # noqa: PLR2004
+    satisfied = any_of and done is not None and done.family == 4
     for subnet in subnets:
         if subnet is done:
             continue
-        if subnet.family == 6:  # noqa: PLR2004
+        if subnet.family == 6:
             made = arithmetic.eui64_address(IPv6Network(subnet.cidr), mac)
             taken.append(await addresses.take_given(tx, subnet.id, str(made), port_id))
         elif not satisfied:

@@ -16,7 +16,8 @@ async def make_holdings(tx: Any, project_id: str, limits: Mapping[str, int | Non
     """Give a new project its holdings, each with its limit."""
     await tx.run(
         "insert into holding (project_id, resource, maximum)"
-        " select %s, resource, maximum from unnest(%s::text[], %s::bigint[]) as l (resource, maximum)"
+        " select %s, resource, maximum"
+        " from unnest(%s::text[], %s::bigint[]) as l (resource, maximum)"
         " on conflict do nothing",
         (project_id, list(limits), list(limits.values())),
     )
@@ -55,7 +56,8 @@ async def reserve(tx: Any, project_id: str, operation_id: int, amounts: Mapping[
     )
     await tx.run(
         "insert into reservation (operation_id, project_id, resource, amount)"
-        " select %s, %s, resource, amount from unnest(%s::text[], %s::bigint[]) as a (resource, amount)",
+        " select %s, %s, resource, amount"
+        " from unnest(%s::text[], %s::bigint[]) as a (resource, amount)",
         (operation_id, project_id, list(growth), list(growth.values())),
     )
 
@@ -114,14 +116,16 @@ with disks as (
     select project_id, 'cyclades.floating_ip', count(*) from floating_ip group by 1
     union all
     select project_id, 'cyclades.network.private', count(*) from network
-        where project_id is not null and not shared and not external and deleted_at is null group by 1
+        where project_id is not null and not shared and not external and deleted_at is null
+        group by 1
 ), kept as (
     select r.project_id, r.resource, sum(r.amount) as reserved
     from reservation r join operation o on o.id = r.operation_id and o.finished_at is null
     where r.amount > 0 group by 1, 2
 )
 select h.project_id, h.resource, h.used, h.reserved,
-       coalesce(c.used, 0)::bigint as counted_used, coalesce(k.reserved, 0)::bigint as counted_reserved
+       coalesce(c.used, 0)::bigint as counted_used,
+       coalesce(k.reserved, 0)::bigint as counted_reserved
 from holding h
 left join counted c on c.project_id = h.project_id and c.resource = h.resource
 left join kept k on k.project_id = h.project_id and k.resource = h.resource
@@ -132,6 +136,7 @@ async def drift(database: Any) -> list[Any]:
     """The holdings whose stored figures are not the counted ones."""
     return list(
         await database.all(
-            f"select * from ({RECOUNT}) r where used <> counted_used or reserved <> counted_reserved"
+            f"select * from ({RECOUNT}) r"
+            " where used <> counted_used or reserved <> counted_reserved"
         )
     )

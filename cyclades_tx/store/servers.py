@@ -246,8 +246,10 @@ async def settle(tx: Any, operation: Operation, end: str, reason: str, seen: See
         return False
     await quotas.release(tx, operation.id)
     before = Rest(server.state, server.charge)
-    after = before if end == CANCELED and operation.kind != "create" else rest(
-        operation.kind, end, before, seen
+    after = (
+        before
+        if end == CANCELED and operation.kind != "create"
+        else rest(operation.kind, end, before, seen)
     )
     fault = reason if end == FAILED and after.state == ERROR else None
     await move(tx, server, before, after, seen, fault)

@@ -38,9 +38,7 @@ async def a_bare_cluster(database: Any, *, offline: bool = False) -> int:
     return cluster_id
 
 
-async def a_network(
-    database: Any, who: Who | None = None, *subnets: str, **wanted: Any
-) -> Any:
+async def a_network(database: Any, who: Who | None = None, *subnets: str, **wanted: Any) -> Any:
     """A network with subnets; made by the operator unless somebody is named.
 
     :param subnets: CIDRs.

@@ -56,7 +56,9 @@ def _is(value: Any, kind: str) -> bool:
 def _properties(value: dict[str, Any], schema: dict[str, Any], place: str) -> list[str]:
     known = schema.get("properties", {})
     more = schema.get("additionalProperties", True)
-    found = [f"{place}: {name} is missing" for name in schema.get("required", ()) if name not in value]
+    found = [
+        f"{place}: {name} is missing" for name in schema.get("required", ()) if name not in value
+    ]
     for name, each in value.items():
         if name in known:
             found += misfits(each, known[name], f"{place}.{name}")

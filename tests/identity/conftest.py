@@ -59,7 +59,7 @@ LIMITS = LoginLimits(name_failures=3, address_failures=6, window_seconds=300)
 @pytest_twisted.async_yield_fixture
 async def passwords() -> Any:
     """Cheap password hashing."""
-    from twisted.internet import reactor  # noqa: PLC0415
+    from twisted.internet import reactor
 
     made = Passwords(reactor, log2n=4, threads=2)
     yield made

@@ -18,7 +18,7 @@ from cyclades_tx.identity.passwords import Passwords, hash_now, matches_now
 @pytest_twisted.async_yield_fixture
 async def make() -> Any:
     """Return a function that makes Passwords; all are closed after the test."""
-    from twisted.internet import reactor  # noqa: PLC0415
+    from twisted.internet import reactor
 
     made: list[Passwords] = []
 

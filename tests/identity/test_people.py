@@ -10,11 +10,11 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.flows.identity import People
 from cyclades_tx.identity.tokens import is_id, new_id
+from cyclades_tx.model.who import Who
+from cyclades_tx.testing.builders import a_cluster, a_flavor, a_network, a_server, an_operation
 
 
-async def test_a_new_project_begins_with_what_the_hook_gives_it(
-    world: Any, database: Any
-) -> None:
+async def test_a_new_project_begins_with_what_the_hook_gives_it(world: Any, database: Any) -> None:
     """In the same transaction."""
     seen: list[str] = []
 
@@ -235,6 +235,30 @@ async def test_an_emptied_project_goes_with_its_past(world: Any, database: Any) 
     assert await world.people.list_projects() == []
     with pytest.raises(NotFound):
         await world.people.delete_project(project_id)
+
+
+async def test_a_deleted_server_keeps_no_project_from_going(world: Any, database: Any) -> None:
+    """With its operations, its disks and the networks that it was in; a living one does."""
+    people = world.people
+    user_id = await world.person("demo")
+    project_id = await people.find_project("home")
+    who = Who(user_id, "demo", project_id, "home", frozenset({"member"}))
+    flavor, cluster = await a_flavor(database), await a_cluster(database)
+    server = await a_server(database, who, flavor, cluster=cluster)
+    await an_operation(database, server, cluster, "create", state="succeeded")
+    network = await a_network(database, project_id=project_id)
+    with pytest.raises(Conflict, match="1 servers, 1 networks"):
+        await people.delete_project(project_id)
+    await database.run(
+        "update server set state = 'deleted', deleted_at = now(), terminated_at = now()"
+    )
+    await database.run("update network set state = 'deleted', deleted_at = now()")
+    await people.delete_project(project_id)
+    assert await people.list_projects() == []
+    assert await database.value("select count(*) from operation") == 0
+    assert (
+        await database.value("select project_id from network where id = %s", (network.id,)) is None
+    )
 
 
 async def test_deleting_a_project_ends_its_tokens(world: Any) -> None:

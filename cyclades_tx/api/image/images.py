@@ -92,7 +92,10 @@ class Images:
             after = " where number > (select number from ranked where id = %s::bigint)"
             args.append(known)
         rest = [
-            (name, value) for name in _names(call) if name != "marker" for value in call.queries(name)
+            (name, value)
+            for name in _names(call)
+            if name != "marker"
+            for value in call.queries(name)
         ]
         first = "/v2/images" + (f"?{urlencode(rest)}" if rest else "")
         onward = "/v2/images?" + urlencode([*rest, ("marker", "")])
@@ -104,7 +107,7 @@ class Images:
             f" shown as (select place, image.uuid as uuid, {IMAGE_TEXT} as doc"
             " from page join image on image.id = page.id where place <= %s::bigint)"
             f" select '{{\"images\": ' || {many('doc', 'place')} || ', \"first\": ' ||"
-            " to_json(%s::text)::text || ', \"schema\": \"/v2/schemas/images\"' ||"
+            ' to_json(%s::text)::text || \', "schema": "/v2/schemas/images"\' ||'
             " case when (select count(*) > %s::bigint from page) and count(*) > 0"
             " then ', \"next\": ' || to_json(%s::text || (array_agg(uuid order by place desc))[1])"
             "::text else '' end || '}' from shown",
@@ -139,7 +142,7 @@ class Images:
         who = call.who
         document: bytes = await self._database.document(
             f"select '{{\"members\": ' || {many(MEMBER.text(), 'image_member.project_id')} ||"
-            " ', \"schema\": \"/v2/schemas/members\"}' from image_member"
+            ' \', "schema": "/v2/schemas/members"}\' from image_member'
             " join image on image.id = image_member.image_id where image.id = %s::bigint"
             " and (%s::boolean or %s::text in (image.project_id, image_member.project_id))",
             (known, who.admin, who.project_id),
@@ -163,7 +166,9 @@ class Images:
 
     async def create(self, call: Call) -> Reply:
         """Refuse: images are registered by the operator."""
-        raise NotSupported("Images cannot be made through this service yet; the operator adds them.")
+        raise NotSupported(
+            "Images cannot be made through this service yet; the operator adds them."
+        )
 
     async def change(self, call: Call, ref: str, **_rest: str) -> Reply:
         """Refuse a change of an image, by the reason that weighs most."""
@@ -191,7 +196,9 @@ class Images:
                 (uuid, *seen_by(call.who)),
             )
         if found is None:
-            raise _missing(ref) if error is None else error(f"The marker {ref[:80]!r} is not known.")
+            raise (
+                _missing(ref) if error is None else error(f"The marker {ref[:80]!r} is not known.")
+            )
         return found
 
 
@@ -215,7 +222,7 @@ def _limit(text: str | None) -> int:
         return _USUAL_LIMIT
     if not text.isascii() or not text.isdigit():
         raise BadRequest(f"limit param must be an integer from 0, not {text[:80]!r}.")
-    return min(int(text), _MOST_LIMIT) if len(text) <= 10 else _MOST_LIMIT  # noqa: PLR2004
+    return min(int(text), _MOST_LIMIT) if len(text) <= 10 else _MOST_LIMIT
 
 
 def _order(call: Call) -> str:
@@ -235,7 +242,7 @@ def _order(call: Call) -> str:
     if not keys:
         keys = ["created_at"]
     directions += [usual] * (len(keys) - len(directions))
-    order = {}
+    order: dict[str, str] = {}
     for key, direction in zip(keys, directions, strict=True):
         if key not in _SORT_KEYS:
             raise BadRequest(f"{key[:80]!r} is not a sort key: use one of {', '.join(_SORT_KEYS)}.")

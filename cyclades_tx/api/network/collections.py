@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from cyclades_tx.api.documents import Document
 from cyclades_tx.api.network import documents
-from cyclades_tx.api.network.documents import DEVICE
 from cyclades_tx.model.who import Who
 from cyclades_tx.store.networks import visible
 

@@ -219,8 +219,8 @@ FLOATING_IP = Document(
             "case when port.id is not null then json_build_object('status', upper(port.state),"
             " 'name', port.name, 'admin_state_up', port.admin_up, 'network_id',"
             " (select n.uuid from network n where n.id = port.network_id), 'device_owner',"
-            f" port.device_owner, 'mac_address', port.mac, 'device_id', {DEVICE.format(port='port')})"
-            " end",
+            " port.device_owner, 'mac_address', port.mac, 'device_id',"
+            f" {DEVICE.format(port='port')}) end",
             {
                 "oneOf": [
                     NULL,
@@ -254,7 +254,8 @@ SECURITY_GROUP_RULE = Document(
         Member("remote_ip_prefix", "security_group_rule.remote_prefix", TEXT_OR_NULL),
         Member(
             "remote_group_id",
-            "(select r.uuid from security_group r where r.id = security_group_rule.remote_group_id)",
+            "(select r.uuid from security_group r"
+            " where r.id = security_group_rule.remote_group_id)",
             TEXT_OR_NULL,
         ),
         Member("description", "security_group_rule.description", TEXT),

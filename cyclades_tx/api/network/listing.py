@@ -183,7 +183,7 @@ def _boolean(name: str, text: str) -> bool:
 
 def _number(name: str, text: str) -> int:
     digits = text.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 10 or int(digits) > _MOST:  # noqa: PLR2004
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 10 or int(digits) > _MOST:
         raise BadRequest(
             f"Invalid input for {name}. Reason: {text[:80]!r} is not a number.",
             neutron_type="InvalidInput",
@@ -198,7 +198,7 @@ def _page(call: Call, collection: Collection) -> Page:
         if not text.isascii() or not text.isdigit():
             raise BadRequest(f"Bad limit: {text[:80]!r} is not a number from 0.")
         # As in Neutron, 0 is no limit.
-        limit = (min(int(text), _MOST - 1) if len(text) <= 10 else _MOST - 1) or None  # noqa: PLR2004
+        limit = (min(int(text), _MOST - 1) if len(text) <= 10 else _MOST - 1) or None
     marker = call.query("marker") or None
     if marker is not None:
         uuid = parse_uuid(marker)

@@ -42,9 +42,7 @@ class Quotas:
     async def show(self, call: Call, project: str) -> Reply:
         """The limits of a project; -1 is no limit."""
         holdings = await self._holdings(call, project)
-        return Reply(
-            200, {"quota": {name: holdings[name][0] for name in RESOURCES}}
-        )
+        return Reply(200, {"quota": {name: holdings[name][0] for name in RESOURCES}})
 
     async def details(self, call: Call, project: str) -> Reply:
         """The limits of a project, what it has, and what is reserved."""
@@ -65,8 +63,7 @@ class Quotas:
             200,
             {
                 "quota": {
-                    name: self._limits.get(_HOLDINGS.get(name, ""), _NO_LIMIT)
-                    for name in RESOURCES
+                    name: self._limits.get(_HOLDINGS.get(name, ""), _NO_LIMIT) for name in RESOURCES
                 }
             },
         )
@@ -88,6 +85,4 @@ class Quotas:
             (project,),
         )
         found = {row.resource: (row.maximum, row.used, row.reserved) for row in rows}
-        return {
-            name: found.get(_HOLDINGS.get(name, ""), (_NO_LIMIT, 0, 0)) for name in RESOURCES
-        }
+        return {name: found.get(_HOLDINGS.get(name, ""), (_NO_LIMIT, 0, 0)) for name in RESOURCES}

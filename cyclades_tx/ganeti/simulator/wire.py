@@ -333,7 +333,13 @@ class Rapi:
 
     @_route(app, "/2/instances/<name>/reinstall", "POST", writes=True)
     def reinstall_instance(self, call: _Call, name: str) -> Any:
-        return self.submit(call, bodies.reinstall(name, call.body))
+        body = call.body
+        if call.request.args:
+            if body:
+                raise RapiFault(400, "Can't combine query and body parameters")
+            system, stopped = call.words("os"), call.flag("nostartup")
+            body = {"os": system[0] if system else None, "start": not stopped}
+        return self.submit(call, bodies.reinstall(name, body))
 
     @_route(app, "/2/instances/<name>/tags", "GET")
     def tags(self, call: _Call, name: str) -> Any:

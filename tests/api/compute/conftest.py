@@ -19,7 +19,7 @@ from cyclades_tx.flows.servers import Created, NewServer
 from cyclades_tx.identity.memory import MemoryIdentity
 from cyclades_tx.model.who import ADMIN, READER, Who
 from cyclades_tx.testing import builders
-from cyclades_tx.testing.shapes import faults
+from cyclades_tx.testing.shapes import misfits
 
 LIMIT_BYTES = 1_048_576
 PUBLIC = "https://cloud.example.org"
@@ -162,7 +162,7 @@ def fits() -> Any:
     """Check a document against a schema: no property missing, none too many."""
 
     def check(document: Any, schema: dict[str, Any]) -> None:
-        assert faults(document, schema) == []
+        assert misfits(document, schema) == []
 
     return check
 

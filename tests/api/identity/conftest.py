@@ -53,6 +53,8 @@ class Cloud:
     identity: LocalIdentity
     people: People
     client: treq.client.HTTPClient
+    frame: Frame
+    password: str = PASSWORD
     ids: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
 
@@ -83,15 +85,24 @@ class Cloud:
 
     async def log_in(self, name: str, **scope: Any) -> Answer:
         """Log in with the password; without a scope the default project is used."""
-        auth: dict[str, Any] = {"identity": by_password(name, PASSWORD)}
-        auth.update(scope)
-        return await self.ask("POST", "/v3/auth/tokens", {"auth": auth})
+        user = {"name": name, "domain": {"name": "Default"}, "password": self.password}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        return await self.ask("POST", "/v3/auth/tokens", {"auth": {"identity": identity, **scope}})
 
+    async def authenticate(self, auth: Any, **options: Any) -> Answer:
+        """Log in with any ``auth`` part."""
+        return await self.ask("POST", "/v3/auth/tokens", {"auth": auth}, **options)
 
-def by_password(name: str, password: Any) -> dict[str, Any]:
-    """The identity part of a login."""
-    user = {"name": name, "domain": {"name": "Default"}, "password": password}
-    return {"methods": ["password"], "password": {"user": user}}
+    async def everything(self) -> list[str]:
+        """All that is stored of people, as text, to see whether anything changed."""
+        tables = ("project", "user_account", "role", "role_assignment", "application_credential")
+        parts = " union all ".join(f"select t::text as text from {table} t" for table in tables)
+        rows = await self.database.all(f"select text from ({parts}) x order by 1")
+        return [row.text for row in rows]
+
+    async def alive(self, token: str) -> bool:
+        """Whether a token is taken."""
+        return (await self.ask("GET", "/v3/auth/projects", token=token)).status == 200
 
 
 LIMITS = LoginLimits(name_failures=5, address_failures=500, window_seconds=300)
@@ -106,7 +117,7 @@ def limits() -> LoginLimits:
 @pytest_twisted.async_yield_fixture
 async def empty_cloud(database: Any, limits: LoginLimits) -> Any:
     """The service without anybody in it."""
-    from twisted.internet import reactor  # noqa: PLC0415
+    from twisted.internet import reactor
 
     passwords = Passwords(reactor, log2n=4, threads=2)
     identity = LocalIdentity(database, reactor, passwords, limits=limits)
@@ -132,7 +143,7 @@ async def empty_cloud(database: Any, limits: LoginLimits) -> Any:
     port.factory.site = site
     pool = HTTPConnectionPool(reactor, persistent=False)
     client = treq.client.HTTPClient(Agent(reactor, pool=pool))
-    yield Cloud(url, database, identity, people, client)
+    yield Cloud(url, database, identity, people, client, frame)
     await port.stopListening()
     site.stopFactory()
     await pool.closeCachedConnections()
@@ -174,9 +185,7 @@ async def cloud(empty_cloud: Cloud) -> Any:
         ("stranger", "other", "member"),
     ):
         project_id = made.ids[project]
-        made.ids[name] = await people.create_user(
-            name, PASSWORD, default_project_id=project_id
-        )
+        made.ids[name] = await people.create_user(name, PASSWORD, default_project_id=project_id)
         await people.assign_role(made.ids[name], project_id, role)
         answer = await made.log_in(name)
         assert answer.status == 201, answer.body

@@ -1,0 +1,30 @@
+"""What a process costs, as Linux accounts it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far, in user and system mode (proc(5), ``stat``).
+
+    Threads that have ended and those that run are counted, children are not.
+    """
+    return cpu_seconds_of(Path(f"/proc/{pid}/stat").read_text())
+
+
+def cpu_seconds_of(stat: str) -> float:
+    """The same, out of the text of ``/proc/PID/stat``."""
+    # The program's name may hold blanks and brackets; the state follows the last bracket.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def memory_mib(pid: int) -> float:
+    """Memory of a process that is in RAM now (its resident set), in MiB."""
+    resident_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return resident_pages * _PAGE_BYTES / 2**20

@@ -1,0 +1,202 @@
+"""Commands about networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cyclades_tx.errors import NotFound
+from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
+from cyclades_tx.ganeti.interfaces import GanetiError
+from cyclades_tx.errors import CycladesError
+from cyclades_tx.manage import tables
+from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, words
+from cyclades_tx.manage.people import project_of
+from cyclades_tx.manage.runner import Settings
+from cyclades_tx.model.who import ADMIN, Who
+from cyclades_tx.store import clusters, listings, operator_names
+from cyclades_tx.store import network_inspection as store
+from cyclades_tx.store.operator_lists import NETWORKS
+from cyclades_tx.world import World
+
+_FLAVORS = ("CUSTOM", "IP_LESS_ROUTED", "MAC_FILTERED", "PHYSICAL_VLAN")
+
+
+@click.command("network-create")
+@click.option("--name", required=True, type=WORD)
+@click.option("--flavor", required=True, type=click.Choice(_FLAVORS), help="Which kind of network.")
+@click.option("--owner", "--user", "owner", type=WORD, help="The user whose it is (name or id); none: the operator's.")
+@click.option("--project", type=WORD, help="The project that is charged; default: the owner's own.")
+@click.option("--subnet", type=WORD, metavar="CIDR", help="IPv4.")
+@click.option("--gateway", type=WORD, help="An address of it, or 'none'. Default: the first address.")
+@click.option("--subnet6", type=WORD, metavar="CIDR", help="IPv6.")
+@click.option("--gateway6", type=WORD, help="An address of it, or 'none'. Default: the first address.")
+@click.option("--allocation-pool", "pools", type=WORD, multiple=True, metavar="FIRST,LAST", help="What of the IPv4 subnet is given out; may be repeated.")
+@click.option("--dhcp", type=TRUTH, default=True, show_default=True)
+@click.option("--dns", type=WORD, metavar="address,…", help="Name servers that DHCP tells.")
+@click.option("--public", "--shared", "shared", type=TRUTH, default=False, show_default=True, help="Whether every project may attach to it.")
+@click.option("--external", type=TRUTH, default=False, show_default=True, help="Whether its addresses are reached from outside.")
+@click.option("--floating-ip-pool", type=TRUTH, default=False, show_default=True, help="Whether projects get floating IPs of it.")
+@click.option("--mode", type=click.Choice(("bridged", "routed")), help="Default: the flavor's.")
+@click.option("--link", type=WORD, help="Bridge or routing table. Default: the flavor's.")
+@click.option("--mac-prefix", type=WORD)
+@click.option("--tags", type=WORD, metavar="tag,…", help="Ganeti tags of the network.")
+@output_format
+@click.pass_obj
+def create(
+    settings: Settings,
+    owner: str | None,
+    project: str | None,
+    subnet: str | None,
+    gateway: str | None,
+    subnet6: str | None,
+    gateway6: str | None,
+    pools: tuple[str, ...],
+    dhcp: bool,
+    dns: str | None,
+    tags: str | None,
+    form: str,
+    **given: Any,
+) -> None:
+    """Make a network with its subnets; every cluster that is not offline will have it."""
+    if project is not None and owner is None:
+        raise click.UsageError("--project needs --owner.")
+    if subnet is None and (pools or gateway):
+        raise click.UsageError("--gateway and --allocation-pool need --subnet.")
+    if subnet6 is None and gateway6:
+        raise click.UsageError("--gateway6 needs --subnet6.")
+    ranges = [_range(text) for text in pools]
+    subnets = []
+    if subnet is not None:
+        subnets.append(
+            WantedSubnet(
+                subnet,
+                gateway=_gateway(gateway),
+                pools=tuple(ranges) or None,
+                dhcp=dhcp,
+                dns_nameservers=words(dns),
+            )
+        )
+    if subnet6 is not None:
+        subnets.append(WantedSubnet(subnet6, gateway=_gateway(gateway6), dhcp=dhcp))
+    wanted = WantedNetwork(
+        tags=None if tags is None else words(tags), subnets=tuple(subnets), **given
+    )
+
+    async def work(world: World) -> dict[str, Any]:
+        who = None
+        if owner is not None:
+            user_id = await world.people.find_user(owner)
+            project_id = await project_of(world, user_id, owner, project)
+            who = Who(user_id, owner, project_id, None, frozenset((ADMIN,)))
+        row = await world.networks.create(who, wanted)
+        return await _shown(world, row.id)
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+@click.command("network-show")
+@click.argument("network", type=WORD)
+@output_format
+@click.pass_obj
+def show(settings: Settings, network: str, form: str) -> None:
+    """Show a network as the database has it (by id, UUID or Ganeti name)."""
+
+    async def work(world: World) -> dict[str, Any]:
+        return await _shown(world, (await find(world, network)).id)
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+@click.command("network-inspect")
+@click.argument("network", type=WORD)
+@output_format
+@click.pass_obj
+def inspect(settings: Settings, network: str, form: str) -> None:
+    """Show a network in the database and as each cluster has it (by id, UUID or Ganeti name)."""
+
+    async def work(world: World) -> dict[str, Any]:
+        found = await find(world, network)
+        shown = await _shown(world, found.id)
+        del shown["backends"]
+        shown["ganeti name"] = world.names.network(found.id)
+        backends = []
+        for row in await store.clusters_of(world.database, found.id):
+            backends.append(
+                {
+                    "backend": row.name,
+                    "state": row.state,
+                    "mac_prefix": row.mac_prefix,
+                    "reason": row.reason,
+                    **await _at_cluster(world, row, found.id),
+                }
+            )
+        return shown | {"backends": backends}
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+def add_to(group: click.Group) -> None:
+    """Add the commands."""
+    for command in (create, show, inspect):
+        group.add_command(command)
+    user = click.Option(["-u", "--user", "--owner"], type=WORD, help="Only those of this user.")
+    project = click.Option(["-p", "--project"], type=WORD, help="Only those of this project.")
+    public = click.Option(["--public"], is_flag=True, help="Only those that all may attach to.")
+    list_command(
+        group,
+        "network-list",
+        NETWORKS,
+        "List the networks.",
+        ((user, "user", None), (project, "project", None), (public, "public", True)),
+    )
+
+
+async def find(world: World, ref: str) -> Any:
+    """A live network by id, UUID or Ganeti name.
+
+    :raise NotFound: when there is none.
+    """
+    found = await operator_names.network(world.database, world.names, ref)
+    if found is None or found.deleted:
+        raise NotFound(f"There is no network {ref[:80]!r}; see network-list.", "network")
+    return found
+
+
+async def _shown(world: World, network_id: int) -> dict[str, Any]:
+    columns = NETWORKS.columns
+    only = listings.Term(NETWORKS.column("id"), "=", network_id)
+    found = await listings.rows(world.database, NETWORKS, columns, [only])
+    shown = dict(zip((column.name for column in columns), found[0], strict=True))
+    for name in [name for name in shown if name.startswith(("subnet.", "gateway."))]:
+        del shown[name]
+    subnets = await store.subnets_of(world.database, network_id)
+    return shown | {"subnets": [row._asdict() for row in subnets]}
+
+
+async def _at_cluster(world: World, row: Any, network_id: int) -> dict[str, Any]:
+    cluster = await clusters.by_id(world.database, row.cluster_id)
+    if cluster is None or cluster.offline:
+        return {"seen": "not asked: offline", "groups": ""}
+    try:
+        seen = await world.clusters.questions(cluster).network(world.names.network(network_id))
+    except (GanetiError, CycladesError) as error:
+        return {"seen": error.message, "groups": ""}
+    if seen is None:
+        return {"seen": "not there", "groups": ""}
+    groups = [f"{group} ({mode}, {link})" for group, mode, link in seen.groups]
+    return {"seen": seen.cidr or "there", "groups": groups}
+
+
+def _gateway(text: str | None) -> str | None:
+    if text is None:
+        return "first"
+    return None if text.lower() == "none" else text
+
+
+def _range(text: str) -> tuple[str, str]:
+    parts = words(text)
+    if len(parts) != 2:  # noqa: PLR2004
+        raise click.UsageError(f"--allocation-pool is FIRST,LAST, not {text[:80]!r}.")
+    return parts[0], parts[1]

@@ -1,0 +1,65 @@
+"""What operators call things by: small numbers, UUIDs, names in Ganeti."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from cyclades_tx.model.ids import parse_uuid
+from cyclades_tx.model.names import Names
+
+_DIGITS = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+
+
+async def images(querier: Any, ref: str) -> list[str]:
+    """The UUIDs of the live images with this UUID or id; failing that, with this name."""
+    rows = await querier.all(
+        "select uuid::text as uuid, uuid::text = lower(%(it)s::text) or id::text = %(it)s::text"
+        " as exact from image where deleted_at is null and (uuid::text = lower(%(it)s::text)"
+        " or id::text = %(it)s::text or name = %(it)s::text) order by 2 desc, id limit 10",
+        {"it": ref},
+    )
+    if rows and rows[0].exact:
+        return [rows[0].uuid]
+    return [row.uuid for row in rows]
+
+
+async def server(querier: Any, names: Names, ref: str) -> Any:
+    """The server with this id, UUID or Ganeti name, also a deleted one, or None.
+
+    :return: id, uuid, name, state, and whether it is deleted.
+    """
+    number = names.server_id(ref)
+    if number is None and _DIGITS.fullmatch(ref):
+        number = int(ref)
+    return await querier.first(
+        "select id, uuid::text as uuid, name, state, deleted_at is not null as deleted from server"
+        " where id = %s::bigint or uuid = %s::uuid",
+        (number, parse_uuid(ref)),
+    )
+
+
+async def network(querier: Any, names: Names, ref: str) -> Any:
+    """The network with this id, UUID or Ganeti name, also a deleted one, or None.
+
+    :return: id, uuid, name, and whether it is deleted.
+    """
+    digits = ref.removeprefix(names.network(0)[:-1])
+    number = int(digits) if _DIGITS.fullmatch(digits) else None
+    return await querier.first(
+        "select id, uuid::text as uuid, name, deleted_at is not null as deleted from network"
+        " where id = %s::bigint or uuid = %s::uuid",
+        (number, parse_uuid(ref)),
+    )
+
+
+async def projects_of(querier: Any, user_id: str) -> list[Any]:
+    """The enabled projects in which a user has a role: id, name, whether it is the default."""
+    rows: list[Any] = await querier.all(
+        "select p.id::text as id, p.name, coalesce(u.default_project_id = p.id, false) as usual"
+        " from project p join user_account u on u.id = %s"
+        " where p.enabled and exists (select from role_assignment a"
+        " where a.user_id = u.id and a.project_id = p.id) order by p.name",
+        (user_id,),
+    )
+    return rows

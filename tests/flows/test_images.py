@@ -1,0 +1,116 @@
+"""Registering images, and who may make a server from which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cyclades_tx.errors import BadRequest, Forbidden, NotFound
+from cyclades_tx.flows.images import Images
+from cyclades_tx.testing.network_builders import a_member
+
+
+async def test_a_registered_image_is_active_at_once(database: Any) -> None:
+    """With everything that was given."""
+    row = await Images(database).register(
+        None, name="debian", location="http://images.example/debian", disk_format="qcow2",
+        properties={"os": "debian"}, tags=("b", "a", "b"), min_disk_gib=2, min_memory_mib=64,
+    )  # fmt: skip
+    assert (row.status, row.location, row.project_id) == (
+        "active",
+        "http://images.example/debian",
+        None,
+    )
+    assert (row.properties, row.tags) == ({"os": "debian"}, ["a", "b"])
+    assert (row.min_disk_gib, row.min_memory_mib, row.disk_format) == (2, 64, "qcow2")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"disk_format": "floppy"}, {"container_format": "box"}, {"visibility": "secret"},
+        {"min_disk_gib": -1}, {"min_memory_mib": 2**31}, {"size_bytes": -1}, {"name": ""},
+        {"name": "x" * 256}, {"location": ""}, {"location": "a\nb"}, {"properties": {"id": "x"}},
+        {"properties": {"": "x"}}, {"properties": {"a": "\0"}}, {"tags": ("",)},
+        {"properties": {str(n): "" for n in range(129)}},
+    ],
+)  # fmt: skip
+async def test_a_wrong_image_is_a_bad_request(database: Any, wrong: dict[str, Any]) -> None:
+    """And nothing is kept; neither is it when an image is changed so."""
+    images = Images(database)
+    with pytest.raises(BadRequest):
+        await images.register(None, **{"name": "n", "location": "l", **wrong})
+    assert await images.list() == []
+    row = await images.register(None, name="n", location="l")
+    with pytest.raises(BadRequest):
+        await images.modify(row.uuid, **wrong)
+    assert await images.show(None, row.uuid) == row
+
+
+async def test_only_administrators_publish(database: Any) -> None:
+    """A member's image is for its project."""
+    images = Images(database)
+    who = await a_member(database)
+    with pytest.raises(Forbidden):
+        await images.register(who, name="n", location="l")
+    row = await images.register(who, name="n", location="l", visibility="private")
+    assert row.project_id == who.project_id
+
+
+async def test_who_may_make_a_server_from_which_image(database: Any) -> None:
+    """Own, public, community, accepted shares; only active ones."""
+    who, other = await a_member(database), await a_member(database)
+    images = Images(database)
+    rows = {}
+    for name, owner, visibility in (
+        ("public", None, "public"),
+        ("own", who, "private"),
+        ("community", other, "community"),
+        ("private", other, "private"),
+        ("unshared", other, "shared"),
+        ("pending", other, "shared"),
+        ("accepted", other, "shared"),
+        ("off", None, "public"),
+    ):
+        rows[name] = await images.register(owner, name=name, location="l", visibility=visibility)
+    for name in ("pending", "accepted"):
+        await database.run(
+            "insert into image_member (image_id, project_id, status) values (%s, %s, %s)",
+            (rows[name].id, who.project_id, name),
+        )
+    await images.modify(rows["off"].uuid, status="deactivated")
+    usable = set()
+    for name, row in rows.items():
+        try:
+            found = await database.transaction(lambda tx, row=row: images.usable(tx, who, row.uuid))
+            usable.add(found.name)
+        except NotFound:
+            assert name in ("private", "unshared", "pending", "off")
+    assert usable == {"public", "own", "community", "accepted"}
+    for ref in ("", "public", "\0", "1"):
+        with pytest.raises(NotFound):
+            await images.usable(database, who, ref)
+
+
+async def test_the_operator_changes_and_removes(database: Any) -> None:
+    """A protected image stays until it is not protected."""
+    images = Images(database)
+    row = await images.register(None, name="n", location="l", properties={"a": "1"}, protected=True)
+    changed = await images.modify(row.uuid, name="m", properties={"b": "2"}, tags=("t",))
+    assert (changed.name, changed.properties, changed.tags) == ("m", {"b": "2"}, ["t"])
+    assert changed.updated_at > row.updated_at
+    with pytest.raises(Forbidden):
+        await images.remove(row.uuid)
+    await images.modify(row.uuid, protected=False)
+    await images.remove(row.uuid)
+    with pytest.raises(NotFound):
+        await images.show(None, row.uuid)
+    assert await images.list() == []
+
+
+@pytest.mark.parametrize("wrong", [{"id": 1}, {"status": "deleted"}, {"project_id": "x"}])
+async def test_what_cannot_be_changed_is_told(database: Any, wrong: dict[str, Any]) -> None:
+    """Before the image is looked for."""
+    with pytest.raises(BadRequest):
+        await Images(database).modify("x", **wrong)

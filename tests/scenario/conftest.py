@@ -1,0 +1,91 @@
+"""A cloud of processes for the scenarios."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.scenario.cloud import Books, Client, Service, Simulators
+
+
+@dataclass
+class Cloud:
+    """Simulated clusters that run, one service that does not yet, and a seeded database."""
+
+    folder: Path
+    dsn: str
+    simulators: Simulators
+    service: Service
+    books: Books
+    flavor: str
+    image: str
+    network: str
+    more_services: list[Service]
+
+    def client(self, service: Service | None = None, name: str = "demo") -> Client:
+        """A logged-in client of a service that runs."""
+        entry = yaml.safe_load((self.folder / "clouds.yaml").read_text())["clouds"][name]["auth"]
+        url = (service or self.service).url
+        client = Client(url, entry["username"], entry["password"], entry["project_name"])
+        client.log_in()
+        return client
+
+    def another_service(self, name: str, more: str = "") -> Service:
+        """One more process on the same database."""
+        service = Service(self.folder, self.dsn, name, more)
+        self.more_services.append(service)
+        return service
+
+    def create(self, client: Client, name: str) -> str:
+        """Ask for a server of the smallest kind."""
+        return client.create(name, self.flavor, self.image, self.network)
+
+
+@pytest.fixture
+def make_cloud(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
+    """Make a cloud; everything of it is ended after the test."""
+    made: list[Cloud] = []
+
+    def make(clusters: int = 1, job_seconds: float = 0.3, more: str = "") -> Cloud:
+        simulators = Simulators(tmp_path, clusters, job_seconds)
+        service = Service(tmp_path, dsn, more=more)
+        books = Books(dsn)
+        cloud = Cloud(tmp_path, dsn, simulators, service, books, "", "", "", [])
+        made.append(cloud)
+        simulators.start()
+        _seed(cloud)
+        (row,) = books.rows(
+            "select (select uuid::text from flavor where name = 'tiny') as flavor,"
+            " (select uuid::text from image where name = 'debian-12') as image,"
+            " (select uuid::text from network where name = 'shared') as network"
+        )
+        cloud.flavor, cloud.image, cloud.network = row
+        return cloud
+
+    yield make
+    for cloud in made:
+        for service in (cloud.service, *cloud.more_services):
+            service.stop()
+        cloud.simulators.stop()
+
+
+def _seed(cloud: Cloud) -> None:
+    said = {
+        "config": str(cloud.service.config),
+        "clusters": [asdict(each) for each in cloud.simulators.clusters],
+        "clouds": str(cloud.folder / "clouds.yaml"),
+        "url": cloud.service.url,
+    }
+    subprocess.run(
+        [sys.executable, "-m", "tests.scenario.seeding"],
+        input=json.dumps(said).encode(),
+        check=True,
+        timeout=60,
+    )

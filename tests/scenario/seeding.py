@@ -1,0 +1,20 @@
+"""Seeds a scenario's database, in a process of its own: ``python -m tests.scenario.seeding``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cyclades_tx.config import Config
+from cyclades_tx.trial import TrialCluster
+from cyclades_tx.trial_seed import run
+
+if __name__ == "__main__":
+    said = json.load(sys.stdin)
+    run(
+        Config.load(said["config"]),
+        [TrialCluster(**each) for each in said["clusters"]],
+        Path(said["clouds"]),
+        said["url"],
+    )
