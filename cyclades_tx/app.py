@@ -141,7 +141,7 @@ class Cyclades(MultiService):
             await self._start_admin()
         if "api" in roles or "vmapi" in roles:
             site = ApiSite(
-                api(world, roles).klein.resource(),
+                api(world, roles).resource(),
                 world.config.server.max_body_bytes,
                 timeout=world.config.server.request_timeout_seconds,
             )

@@ -7,12 +7,21 @@ tells the token.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed, TimeoutError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.memcache import MemCacheProtocol, ServerError
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from cyclades_tx.errors import Unavailable
+from cyclades_tx.errors import BadRequest, Unavailable
 
 
 class ISecretStore(Interface):
@@ -32,6 +41,9 @@ class ISecretStore(Interface):
 
     async def drop(token: str) -> None:
         """Forget a secret."""
+
+    def close() -> None:
+        """Let go of what is held open."""
 
 
 @implementer(ISecretStore)
@@ -71,6 +83,10 @@ class MemorySecretStore:
         """See :class:`ISecretStore`."""
         self._kept.pop(_key(token), None)
 
+    def close(self) -> None:
+        """See :class:`ISecretStore`."""
+        self._kept.clear()
+
     def _expire(self) -> None:
         now = self._clock.seconds()
         # Lifetimes are alike, so the oldest expires first; one that does not waits a little.
@@ -83,3 +99,106 @@ class MemorySecretStore:
 
 def _key(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class _Peer(MemCacheProtocol):
+    """A connection that knows when it is over."""
+
+    over = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.over = True
+        super().connectionLost(reason)
+
+
+#: memcached takes longer lifetimes for moments of the calendar.
+_LONGEST_LIFETIME_SECONDS = 30 * 24 * 3600
+#: What memcached takes by default is 1 MiB, with its own few bytes.
+_LARGEST_SECRET_BYTES = 1_000_000
+
+
+@implementer(ISecretStore)
+class MemcachedSecretStore:
+    """Keeps secrets in memcached: for several processes that share the work.
+
+    A secret is on one server, chosen by its key. It is given to the one caller whose deletion
+    succeeds, so two that read it at the same moment do not both get it.
+
+    :param servers: ``host:port`` of each; the same list, in the same order, in every process.
+    :param timeout_seconds: the longest wait for an answer.
+    """
+
+    def __init__(self, reactor: Any, servers: Sequence[str], timeout_seconds: float = 5.0) -> None:
+        self._reactor = reactor
+        self._servers = tuple(servers)
+        self._timeout_seconds = timeout_seconds
+        self._connections: dict[str, _Peer] = {}
+
+    async def put(self, token: str, secret: bytes, lifetime_seconds: float) -> None:
+        """See :class:`ISecretStore`."""
+        if len(secret) > _LARGEST_SECRET_BYTES:
+            raise BadRequest("The files and user data of this server are too large together.")
+        lifetime = max(1, min(int(lifetime_seconds), _LONGEST_LIFETIME_SECONDS))
+        stored = await self._ask(token, lambda peer, key: peer.set(key, secret, 0, lifetime))
+        if not stored:
+            raise Unavailable("The store of first-boot secrets did not keep one; try again.")
+
+    async def there(self, token: str) -> bool:
+        """See :class:`ISecretStore`."""
+        return (await self._get(token)) is not None
+
+    async def take(self, token: str) -> bytes | None:
+        """See :class:`ISecretStore`."""
+        found = await self._get(token)
+        if found is None:
+            return None
+        mine = await self._ask(token, lambda peer, key: peer.delete(key))
+        return found if mine else None
+
+    async def drop(self, token: str) -> None:
+        """See :class:`ISecretStore`."""
+        await self._ask(token, lambda peer, key: peer.delete(key))
+
+    def close(self) -> None:
+        """Hang up."""
+        for connection in self._connections.values():
+            connection.transport.loseConnection()
+        self._connections.clear()
+
+    async def _get(self, token: str) -> bytes | None:
+        _, value = await self._ask(token, lambda peer, key: peer.get(key))
+        found: bytes | None = value
+        return found
+
+    async def _ask(self, token: str, call: Callable[[_Peer, bytes], Deferred[Any]]) -> Any:
+        digest = _key(token)
+        server = self._servers[int.from_bytes(digest[:8], "big") % len(self._servers)]
+        try:
+            peer = await self._peer(server)
+            answer = call(peer, b"cyclades:" + digest.hex().encode())
+            answer.addTimeout(self._timeout_seconds, self._reactor)
+            return await answer
+        except (ConnectError, ConnectionClosed, TimeoutError, DeferredTimeout, ServerError):
+            pass
+        except RuntimeError:
+            # "not connected": what it says after it gave an answer up and has not hung up yet.
+            self._connections.pop(server, None)
+        raise Unavailable("The store of first-boot secrets does not answer.")
+
+    async def _peer(self, server: str) -> _Peer:
+        known = self._connections.get(server)
+        if known is not None and not known.over:
+            return known
+        host, _, port = server.rpartition(":")
+        endpoint = HostnameEndpoint(
+            self._reactor, host.strip("[]"), int(port), timeout=self._timeout_seconds
+        )
+        made: _Peer = await endpoint.connect(
+            Factory.forProtocol(lambda: _Peer(int(self._timeout_seconds)))
+        )
+        other = self._connections.get(server)
+        if other is not None and not other.over:
+            made.transport.loseConnection()
+            return other
+        self._connections[server] = made
+        return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ from cyclades_tx.model import quota
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.who import Who
 from cyclades_tx.store import quotas
+from cyclades_tx.store.clusters import SESSION_NAME
 from cyclades_tx.store.database import Database
 from cyclades_tx.store.networks import create_default_group
 from cyclades_tx.store.pool import Limits
-from cyclades_tx.vault import ISecretStore, MemorySecretStore
+from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class World:
         crash = crash_points()
         metrics = Metrics(reactor, process=not tool)
         dsn = section.connection_string()
+        # Names this process, for operators and for the one that takes over from it.
+        driver = f"{socket.gethostname()[:30]}:{os.getpid()}:{secrets.token_hex(3)}"
         database = Database(
             reactor,
             dsn,
@@ -88,7 +92,7 @@ class World:
                 lock_seconds=section.lock_timeout_seconds,
                 idle_in_transaction_seconds=section.idle_in_transaction_timeout_seconds,
             ),
-            application_name="cyclades_tx tool" if tool else "cyclades_tx",
+            application_name="cyclades_tx tool" if tool else SESSION_NAME + driver,
             crash=crash,
         )
         if not config.ganeti.keyring_file:
@@ -119,7 +123,11 @@ class World:
             mac_prefix=config.ganeti.default_mac_prefix,
             reserve=reserve_network,
         )
-        vault: ISecretStore = MemorySecretStore(reactor)
+        vault: ISecretStore = (
+            MemcachedSecretStore(reactor, config.vmapi.memcached_servers)
+            if config.vmapi.store == "memcached"
+            else MemorySecretStore(reactor)
+        )
         identity = LocalIdentity(
             database,
             reactor,
@@ -164,7 +172,7 @@ class World:
             ),
             names=names,
             crash=crash,
-            driver=f"{socket.gethostname()}:{os.getpid()}",
+            driver=driver,
         )
 
         def use() -> PoolUse:
@@ -177,6 +185,7 @@ class World:
     async def close(self) -> None:
         """Let everything go that the world holds open."""
         self.identity.stop()
+        self.vault.close()
         await self.clusters.close()
         self.passwords.close()
         self.large_json.close()

@@ -25,11 +25,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from cyclades_tx.api.errors import HttpError, status_of
-from cyclades_tx.errors import BadRequest, CycladesError, Forbidden, NotFound, Unauthorized
+from cyclades_tx.api.shortcuts import Shortcuts
+from cyclades_tx.errors import (
+    BadRequest,
+    CycladesError,
+    Forbidden,
+    NotFound,
+    TooLarge,
+    Unauthorized,
+)
 from cyclades_tx.identity.interfaces import IIdentity
 from cyclades_tx.model.who import Who
 
@@ -188,8 +196,10 @@ class Frame:
         self._identity = identity
         self._observe = observe
         self._services: list[tuple[str, Service]] = []
+        self.shortcuts = Shortcuts()
         self._plain = Service("compute", _plain_fault)
-        self.klein.handle_errors(HTTPException)(self._no_route)
+        handle: Any = self.klein.handle_errors(HTTPException)
+        handle(self._no_route)
 
     def resource(self) -> IResource:
         """The root resource for a site."""
@@ -212,6 +222,7 @@ class Frame:
         scoped: bool = True,
         admin: bool = False,
         slash: bool = True,
+        hot: bool = False,
     ) -> None:
         """Add an endpoint.
 
@@ -222,6 +233,7 @@ class Frame:
         :param admin: whether only an administrator may call it.
         :param slash: whether the path may also end in a slash; if not, that is an empty id, which
             nobody has (404 for every method).
+        :param hot: whether plain GETs pass the router by; see :mod:`cyclades_tx.api.shortcuts`.
         """
         writes = method not in ("GET", "HEAD") if write is None else write
         methods = [method, "HEAD"] if method == "GET" else [method]
@@ -247,6 +259,8 @@ class Frame:
         self.klein.route(
             path, methods=methods, endpoint=f"{method} {path}", strict_slashes=not slash
         )(render)
+        if hot:
+            self.shortcuts.add(path, render)
 
     async def _serve(
         self,
@@ -352,13 +366,17 @@ class Frame:
             fault = HttpError(status, "The request could not be understood.")
         return self._refuse(request, fault)
 
-    def _refuse(self, request: Request, fault: HttpError) -> bytes:
-        """Answer a request that has no endpoint in the dialect of its path's service."""
-        path = unquote(request.path.decode("latin-1"))
-        service = next(
-            (found for prefix, found in self._services if (path + "/").startswith(prefix + "/")),
+    def service_of(self, path: bytes) -> Service:
+        """The service whose dialect is spoken below a path, whether or not it leads anywhere."""
+        text = unquote(path.partition(b"?")[0].decode("latin-1")) + "/"
+        return next(
+            (found for prefix, found in self._services if text.startswith(prefix + "/")),
             self._plain,
         )
+
+    def _refuse(self, request: Request, fault: HttpError) -> bytes:
+        """Answer a request that has no endpoint in the dialect of its path's service."""
+        service = self.service_of(request.path)
         call = Call(request, service, self._clock.seconds(), self.public_url)
         if service.negotiate is not None:
             # For the headers of the reply; that the path leads nowhere weighs more than its fault.
@@ -386,8 +404,10 @@ class _Root(Resource):
 
     def render(self, request: Request) -> Any:
         """Refuse what is not text; hand on the rest."""
+        if self._frame.shortcuts.take(request):
+            return NOT_DONE_YET
         try:
-            b"/".join(request.postpath).decode()
+            b"/".join(request.postpath or ()).decode()
             request.getRequestHostname().decode()
             request.method.decode("ascii")
         except UnicodeDecodeError:
@@ -397,6 +417,11 @@ class _Root(Resource):
         except HTTPException:
             # Werkzeug refuses names of hosts before it looks for a route.
             return self._frame._refuse(request, HttpError(400, "The host's name is not valid."))
+
+    def too_large(self, path: bytes) -> tuple[bytes, str]:
+        """What the site answers when a body is too large: the body and its type."""
+        service = self._frame.service_of(path)
+        return service.fault(413, TooLarge("The body is larger than the service takes."))
 
 
 def _plain_fault(status: int, error: CycladesError) -> tuple[bytes, str]:

@@ -7,7 +7,8 @@ from typing import Any
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-_TOO_LARGE = b'{"badRequest": {"code": 413, "message": "The body is larger than the service takes."}}'
+_JSON = "application/json"
+_TOO_LARGE = b'{"error": {"code": 413, "message": "The body is larger than the service takes."}}'
 
 
 class LimitedRequest(Request):
@@ -20,6 +21,8 @@ class LimitedRequest(Request):
     #: Set by the resource's wrapper when it has answered; the site's log reads it.
     _received = 0
     _refused = False
+    #: A channel of an :class:`ApiSite`.
+    channel: Any
 
     def gotLength(self, length: int | None) -> None:
         """Refuse by ``Content-Length``."""
@@ -42,9 +45,13 @@ class LimitedRequest(Request):
     def _refuse(self) -> None:
         self._refused = True
         channel = self.channel
+        # The dialect is that of the service for which the request was meant.
+        too_large = getattr(channel.site.resource, "too_large", None)
+        body, content_type = (_TOO_LARGE, _JSON) if too_large is None else too_large(channel._path)
         channel.transport.write(
-            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
+            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %b\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+            % (content_type.encode(), len(body), body)
         )
         channel.loseConnection()
 
@@ -65,5 +72,5 @@ class ApiSite(Site):
         self.max_body_bytes = max_body_bytes
         self.displayTracebacks = False
 
-    def log(self, request: Request) -> None:
+    def log(self, request: Any) -> None:
         """Write nothing here: each service writes its own structured line."""

@@ -21,7 +21,7 @@ from cyclades_tx.ganeti.interfaces import (
     GanetiError,
     GanetiRefused,
     GanetiUnavailable,
-    IGanetiCluster,
+    IClusterQuestions,
 )
 from cyclades_tx.ganeti.tls import RapiAddress
 from cyclades_tx.model.instance import Capacity, ClusterInfo
@@ -145,9 +145,7 @@ class Fleet:
         if there is not None and there.name == new.name:
             raise _taken(new.name)
         look = await self._look(wanted, new.hypervisor) if check else None
-        columns = {
-            name: getattr(wanted, name) for name in (*_CREDENTIALS,)
-        } | {
+        columns = {name: getattr(wanted, name) for name in (*_CREDENTIALS,)} | {
             "hypervisor": new.hypervisor or (_usual_hypervisor(look) if look else "kvm"),
             "public": new.public,
             "hotplug": new.hotplug,
@@ -195,9 +193,7 @@ class Fleet:
         stored = dict(changes)
         _check_hypervisor(stored.get("hypervisor"))
         if password is not None:
-            stored["rapi_password"] = self._keyring.encrypt(
-                PASSWORD_KIND, str(row.uuid), password
-            )
+            stored["rapi_password"] = self._keyring.encrypt(PASSWORD_KIND, str(row.uuid), password)
         touched = any(
             name in stored and (name == "rapi_password" or stored[name] != getattr(row, name))
             for name in _CREDENTIALS
@@ -319,7 +315,9 @@ class Fleet:
             look = await _ask(cluster)
         except GanetiRefused as error:
             if error.status == _UNAUTHORIZED:
-                text = f"{where} does not take the user {wanted.rapi_username!r} with this password."
+                text = (
+                    f"{where} does not take the user {wanted.rapi_username!r} with this password."
+                )
             elif error.status == _FORBIDDEN:
                 text = f"At {where} the user {wanted.rapi_username!r} may read, but not write."
             else:
@@ -351,7 +349,7 @@ class Fleet:
         await rows.set_reachable(querier, cluster_id, True, "")
 
 
-async def _ask(cluster: IGanetiCluster) -> Look:
+async def _ask(cluster: IClusterQuestions) -> Look:
     return Look(await cluster.info(), await cluster.capacity(), await cluster.groups())
 
 
@@ -366,7 +364,7 @@ def _check(wanted: _Row) -> None:
             f" {wanted.name[:80]!r} is none."
         )
     user = wanted.rapi_username
-    if not user or len(user) > 255 or not user.isascii() or not user.isprintable() or ":" in user:  # noqa: PLR2004
+    if not user or len(user) > 255 or not user.isascii() or not user.isprintable() or ":" in user:
         raise BadRequest("A RAPI user's name has printable ASCII characters without a colon.")
     if not wanted.rapi_host.isprintable() or " " in wanted.rapi_host:
         raise BadRequest(f"{wanted.rapi_host[:80]!r} is not a host.")
@@ -390,4 +388,6 @@ def _check_hypervisor(hypervisor: str | None) -> None:
 
 
 def _taken(name: str) -> Conflict:
-    return Conflict(f"There is a backend {name} already; change it with backend-modify.", "duplicate")
+    return Conflict(
+        f"There is a backend {name} already; change it with backend-modify.", "duplicate"
+    )

@@ -101,7 +101,9 @@ class Flavors:
         wanted_types = list(dict.fromkeys(volume_types))
         number = len(vcpus) * len(memory) * len(disk_gib) * len(wanted_types)
         if number > MOST_AT_ONCE:
-            raise BadRequest(f"These are {number} flavors; at most {MOST_AT_ONCE} are made at once.")
+            raise BadRequest(
+                f"These are {number} flavors; at most {MOST_AT_ONCE} are made at once."
+            )
 
         async def work(tx: Any) -> list[Made]:
             types = [await self._volume_type(tx, ref) for ref in wanted_types]

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
 
-from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NoCapacity, NotFound
+from cyclades_tx.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NoCapacity,
+    NotFound,
+    Unavailable,
+)
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.ganeti.credentials import Keyring
@@ -349,7 +357,8 @@ class Servers:
         try:
             await self._database.transaction(work, "server.create")
         except Exception:
-            await self._vault.drop(config_token)
+            with suppress(Unavailable):
+                await self._vault.drop(config_token)
             raise
         return str(uuid)
 

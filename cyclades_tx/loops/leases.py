@@ -130,20 +130,25 @@ class Leases:
 
     async def _beat_once(self) -> None:
         if self._session is None or not self._session.open:
-            session = Session(self._reactor, self._dsn, self._session_lost)
+            session = Session(
+                self._reactor,
+                self._dsn,
+                self._session_lost,
+                clusters.SESSION_NAME + self._driver,
+            )
             await session.connect()
+            await clusters.forget_old_processes(session)
             self._session = session
         session = self._session
         began_at = self._reactor.seconds()
-        if self._held:
-            epochs = {lease.cluster_id: lease.epoch for lease in self._held.values()}
-            still = await clusters.beat(session, self._driver, epochs)
-            for cluster_id in epochs.keys() - set(still):
-                lease = self._held.get(cluster_id)
-                if lease is not None:
-                    await self._drop(lease)
+        await clusters.beat(session, self._driver)
         # The others count from a moment that is later than this one.
         self._good_until = began_at + self._lease_seconds
+        if self._held:
+            still = await clusters.epochs_of(session, self._driver)
+            for lease in list(self._held.values()):
+                if still.get(lease.cluster_id) != lease.epoch:
+                    await self._drop(lease)
         await clusters.ensure_leases(session)
         await clusters.put_out_silent(session, self._driver, self._lease_seconds)
         for row in await session.all("select id from cluster order by id"):

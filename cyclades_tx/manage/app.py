@@ -30,7 +30,9 @@ DEFAULT_CONFIG = "/etc/cyclades_tx/cyclades_tx.toml"
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.",
 )
-@click.version_option(__version__, "--version", prog_name="snf-manage", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, "--version", prog_name="snf-manage", message="%(prog)s %(version)s"
+)
 @click.option(
     "--config",
     "config_path",

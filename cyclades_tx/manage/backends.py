@@ -39,34 +39,72 @@ def fleet(world: World) -> Fleet:
 
 
 def _password_options(function: Any) -> Any:
-    function = click.option("--password-file", metavar="FILE", help="A file of mode 0600 with the RAPI password.")(function)
-    function = click.option("--password-stdin", is_flag=True, help="Read the RAPI password from standard input.")(function)
+    function = click.option(
+        "--password-file", metavar="FILE", help="A file of mode 0600 with the RAPI password."
+    )(function)
+    function = click.option(
+        "--password-stdin", is_flag=True, help="Read the RAPI password from standard input."
+    )(function)
     return click.option(
-        "--pass", "--password", "password", help="The RAPI password; warns, since others on this machine see it."
+        "--pass",
+        "--password",
+        "password",
+        help="The RAPI password; warns, since others on this machine see it.",
     )(function)
 
 
 def _tls_options(function: Any) -> Any:
-    function = click.option("--certificate-file", type=click.Path(), help="PEM of the certificate that the RAPI must show.")(function)
+    function = click.option(
+        "--certificate-file",
+        type=click.Path(),
+        help="PEM of the certificate that the RAPI must show.",
+    )(function)
     function = click.option(
         "--fingerprint", help="SHA-256 of that certificate, to fetch and pin it if it is this one."
     )(function)
     return click.option(
-        "--scheme", type=click.Choice(("https", "http")), help="http: only for a simulated cluster on this machine."
+        "--scheme",
+        type=click.Choice(("https", "http")),
+        help="http: only for a simulated cluster on this machine.",
     )(function)
 
 
 @click.command("backend-add")
-@click.option("--clustername", required=True, type=WORD, help="The cluster's name, as gnt-cluster info has it.")
+@click.option(
+    "--clustername",
+    required=True,
+    type=WORD,
+    help="The cluster's name, as gnt-cluster info has it.",
+)
 @click.option("--host", type=WORD, help="Where its RAPI listens, if not at the cluster's name.")
 @click.option("--port", type=PORT, default=5080, show_default=True, help="The RAPI's port.")
-@click.option("--user", "--username", "username", required=True, type=WORD, help="A RAPI user that may write.")
+@click.option(
+    "--user", "--username", "username", required=True, type=WORD, help="A RAPI user that may write."
+)
 @_password_options
 @_tls_options
-@click.option("--hypervisor", type=click.Choice(HYPERVISORS), help="Default: the cluster's own default.")
-@click.option("--public", type=TRUTH, default=True, show_default=True, help="Whether every project may use it.")
-@click.option("--hotplug", type=TRUTH, default=False, show_default=True, help="Whether it changes NICs and disks of running instances.")
-@click.option("--no-check", is_flag=True, help="Do not ask the cluster whether address and credentials are right.")
+@click.option(
+    "--hypervisor", type=click.Choice(HYPERVISORS), help="Default: the cluster's own default."
+)
+@click.option(
+    "--public",
+    type=TRUTH,
+    default=True,
+    show_default=True,
+    help="Whether every project may use it.",
+)
+@click.option(
+    "--hotplug",
+    type=TRUTH,
+    default=False,
+    show_default=True,
+    help="Whether it changes NICs and disks of running instances.",
+)
+@click.option(
+    "--no-check",
+    is_flag=True,
+    help="Do not ask the cluster whether address and credentials are right.",
+)
 @output_format
 @click.pass_obj
 def add(
@@ -120,7 +158,9 @@ def add(
 @click.option("--drained", type=TRUTH, help="True: no new servers.")
 @click.option("--offline", type=TRUTH, help="True: it is not spoken to at all.")
 @click.option("--public", type=TRUTH, help="Whether every project may use it.")
-@click.option("--hotplug", type=TRUTH, help="Whether it changes NICs and disks of running instances.")
+@click.option(
+    "--hotplug", type=TRUTH, help="Whether it changes NICs and disks of running instances."
+)
 @click.option("--hypervisor", type=click.Choice(HYPERVISORS))
 @click.option("--clustername", type=WORD, help="A new name.")
 @click.option("--host", type=WORD, help="Where its RAPI listens.")
@@ -129,11 +169,14 @@ def add(
 @_password_options
 @_tls_options
 @click.option("--no-pin", is_flag=True, help="Verify the certificate by the system's authorities.")
-@click.option("--no-check", is_flag=True, help="Do not ask the cluster whether new credentials are right.")
+@click.option(
+    "--no-check", is_flag=True, help="Do not ask the cluster whether new credentials are right."
+)
 @output_format
 @click.pass_obj
 def modify(
     settings: Settings,
+    /,
     backend: str,
     clustername: str | None,
     host: str | None,

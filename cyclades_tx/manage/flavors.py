@@ -28,8 +28,15 @@ _SHOWN = "id,uuid,name,cpu,ram,disk,volume_type,template,allow_create,public,del
 
 @click.command("volume-type-create")
 @click.option("--name", required=True, type=WORD)
-@click.option("--disk-template", required=True, type=WORD, help="Ganeti's: plain, drbd, file, rbd, ext_PROVIDER …")
-@click.option("--specs", type=PAIRS, help="Specs; GNT-EXTP:key=value goes to Ganeti with each disk.")
+@click.option(
+    "--disk-template",
+    required=True,
+    type=WORD,
+    help="Ganeti's: plain, drbd, file, rbd, ext_PROVIDER …",
+)
+@click.option(
+    "--specs", type=PAIRS, help="Specs; GNT-EXTP:key=value goes to Ganeti with each disk."
+)
 @click.pass_obj
 def volume_type_create(
     settings: Settings, name: str, disk_template: str, specs: dict[str, str] | None
@@ -48,7 +55,9 @@ def volume_type_create(
 @click.argument("disks", type=NUMBERS)
 @click.argument("volume_types", type=WORD)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be made.")
-@click.option("--public", type=TRUTH, default=True, show_default=True, help="Whether every project sees them.")
+@click.option(
+    "--public", type=TRUTH, default=True, show_default=True, help="Whether every project sees them."
+)
 @click.option("--specs", type=PAIRS)
 @output_format
 @click.pass_obj
@@ -103,6 +112,7 @@ def create(
 @click.pass_obj
 def modify(
     settings: Settings,
+    /,
     flavor: str,
     spec_add: dict[str, str] | None,
     spec_delete: str | None,

@@ -18,17 +18,38 @@ from cyclades_tx.world import World
 
 
 def _sizes(function: Any) -> Any:
-    function = click.option("--min-disk", "min_disk_gib", type=click.IntRange(0, 2**31 - 1), help="The smallest disk that it fits on, in GiB.")(function)
-    return click.option("--min-ram", "min_memory_mib", type=click.IntRange(0, 2**31 - 1), help="The least memory that it needs, in MiB.")(function)
+    function = click.option(
+        "--min-disk",
+        "min_disk_gib",
+        type=click.IntRange(0, 2**31 - 1),
+        help="The smallest disk that it fits on, in GiB.",
+    )(function)
+    return click.option(
+        "--min-ram",
+        "min_memory_mib",
+        type=click.IntRange(0, 2**31 - 1),
+        help="The least memory that it needs, in MiB.",
+    )(function)
 
 
 @click.command("image-register")
 @click.option("--name", required=True, type=WORD)
-@click.option("--location", required=True, type=WORD, help="What Ganeti's OS definition gets as img_id; users never see it.")
-@click.option("--disk-format", type=click.Choice(DISK_FORMATS), default="diskdump", show_default=True)
-@click.option("--container-format", type=click.Choice(CONTAINER_FORMATS), default="bare", show_default=True)
+@click.option(
+    "--location",
+    required=True,
+    type=WORD,
+    help="What Ganeti's OS definition gets as img_id; users never see it.",
+)
+@click.option(
+    "--disk-format", type=click.Choice(DISK_FORMATS), default="diskdump", show_default=True
+)
+@click.option(
+    "--container-format", type=click.Choice(CONTAINER_FORMATS), default="bare", show_default=True
+)
 @click.option("--visibility", type=click.Choice(VISIBILITIES), default="public", show_default=True)
-@click.option("--project", type=WORD, help="The project that owns it, by name or id; none: the operator.")
+@click.option(
+    "--project", type=WORD, help="The project that owns it, by name or id; none: the operator."
+)
 @_sizes
 @click.option("--properties", type=PAIRS, help="Such as osfamily=linux,os=debian")
 @click.option("--tags", type=WORD, metavar="tag,…")
@@ -36,7 +57,7 @@ def _sizes(function: Any) -> Any:
 @output_format
 @click.pass_obj
 def register(
-    settings: Settings, project: str | None, tags: str | None, form: str, **given: Any
+    settings: Settings, /, project: str | None, tags: str | None, form: str, **given: Any
 ) -> None:
     """Make an image known that the clusters can reach already; it is active at once."""
     columns = {name: value for name, value in given.items() if value is not None}
@@ -72,7 +93,11 @@ def show(settings: Settings, image: str, form: str) -> None:
 @click.option("--disk-format", type=click.Choice(DISK_FORMATS))
 @click.option("--container-format", type=click.Choice(CONTAINER_FORMATS))
 @click.option("--visibility", type=click.Choice(VISIBILITIES))
-@click.option("--status", type=click.Choice(("active", "deactivated")), help="deactivated: no new servers from it.")
+@click.option(
+    "--status",
+    type=click.Choice(("active", "deactivated")),
+    help="deactivated: no new servers from it.",
+)
 @_sizes
 @click.option("--properties", type=PAIRS, help="All properties that it has from now on.")
 @click.option("--tags", type=WORD, metavar="tag,…", help="All tags that it has from now on.")
@@ -80,7 +105,7 @@ def show(settings: Settings, image: str, form: str) -> None:
 @click.option("--hidden", type=TRUTH)
 @output_format
 @click.pass_obj
-def modify(settings: Settings, image: str, tags: str | None, form: str, **given: Any) -> None:
+def modify(settings: Settings, /, image: str, tags: str | None, form: str, **given: Any) -> None:
     """Change an image (by UUID, id or name)."""
     changes = {name: value for name, value in given.items() if value is not None}
     if not changes and tags is None:
@@ -141,4 +166,4 @@ async def find(world: World, ref: str) -> str:
 
 
 def _shown(row: Any) -> dict[str, Any]:
-    return dict(row._asdict())
+    return {**row._asdict(), "tags": tuple(row.tags)}

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from cyclades_tx.errors import NotFound
+from cyclades_tx.errors import CycladesError, NotFound
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.ganeti.interfaces import GanetiError
-from cyclades_tx.errors import CycladesError
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, words
 from cyclades_tx.manage.people import project_of
@@ -26,18 +25,55 @@ _FLAVORS = ("CUSTOM", "IP_LESS_ROUTED", "MAC_FILTERED", "PHYSICAL_VLAN")
 @click.command("network-create")
 @click.option("--name", required=True, type=WORD)
 @click.option("--flavor", required=True, type=click.Choice(_FLAVORS), help="Which kind of network.")
-@click.option("--owner", "--user", "owner", type=WORD, help="The user whose it is (name or id); none: the operator's.")
+@click.option(
+    "--owner",
+    "--user",
+    "owner",
+    type=WORD,
+    help="The user whose it is (name or id); none: the operator's.",
+)
 @click.option("--project", type=WORD, help="The project that is charged; default: the owner's own.")
 @click.option("--subnet", type=WORD, metavar="CIDR", help="IPv4.")
-@click.option("--gateway", type=WORD, help="An address of it, or 'none'. Default: the first address.")
+@click.option(
+    "--gateway", type=WORD, help="An address of it, or 'none'. Default: the first address."
+)
 @click.option("--subnet6", type=WORD, metavar="CIDR", help="IPv6.")
-@click.option("--gateway6", type=WORD, help="An address of it, or 'none'. Default: the first address.")
-@click.option("--allocation-pool", "pools", type=WORD, multiple=True, metavar="FIRST,LAST", help="What of the IPv4 subnet is given out; may be repeated.")
+@click.option(
+    "--gateway6", type=WORD, help="An address of it, or 'none'. Default: the first address."
+)
+@click.option(
+    "--allocation-pool",
+    "pools",
+    type=WORD,
+    multiple=True,
+    metavar="FIRST,LAST",
+    help="What of the IPv4 subnet is given out; may be repeated.",
+)
 @click.option("--dhcp", type=TRUTH, default=True, show_default=True)
 @click.option("--dns", type=WORD, metavar="address,…", help="Name servers that DHCP tells.")
-@click.option("--public", "--shared", "shared", type=TRUTH, default=False, show_default=True, help="Whether every project may attach to it.")
-@click.option("--external", type=TRUTH, default=False, show_default=True, help="Whether its addresses are reached from outside.")
-@click.option("--floating-ip-pool", type=TRUTH, default=False, show_default=True, help="Whether projects get floating IPs of it.")
+@click.option(
+    "--public",
+    "--shared",
+    "shared",
+    type=TRUTH,
+    default=False,
+    show_default=True,
+    help="Whether every project may attach to it.",
+)
+@click.option(
+    "--external",
+    type=TRUTH,
+    default=False,
+    show_default=True,
+    help="Whether its addresses are reached from outside.",
+)
+@click.option(
+    "--floating-ip-pool",
+    type=TRUTH,
+    default=False,
+    show_default=True,
+    help="Whether projects get floating IPs of it.",
+)
 @click.option("--mode", type=click.Choice(("bridged", "routed")), help="Default: the flavor's.")
 @click.option("--link", type=WORD, help="Bridge or routing table. Default: the flavor's.")
 @click.option("--mac-prefix", type=WORD)
@@ -46,6 +82,7 @@ _FLAVORS = ("CUSTOM", "IP_LESS_ROUTED", "MAC_FILTERED", "PHYSICAL_VLAN")
 @click.pass_obj
 def create(
     settings: Settings,
+    /,
     owner: str | None,
     project: str | None,
     subnet: str | None,
@@ -197,6 +234,6 @@ def _gateway(text: str | None) -> str | None:
 
 def _range(text: str) -> tuple[str, str]:
     parts = words(text)
-    if len(parts) != 2:  # noqa: PLR2004
+    if len(parts) != 2:
         raise click.UsageError(f"--allocation-pool is FIRST,LAST, not {text[:80]!r}.")
     return parts[0], parts[1]

@@ -21,7 +21,7 @@ MOST_ID = 2**63 - 1
 _SIZES = {"": None, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-class Truth(click.ParamType):
+class Truth(click.ParamType[bool]):
     """``True`` or ``False``, also yes, y, t, on, 1 and their opposites."""
 
     name = "True|False"
@@ -38,7 +38,7 @@ class Truth(click.ParamType):
         self.fail(f"{value!r} is neither True nor False.", param, ctx)
 
 
-class Word(click.ParamType):
+class Word(click.ParamType[str]):
     """Text that PostgreSQL can be told: Unicode without NUL."""
 
     name = "text"
@@ -55,7 +55,7 @@ class Word(click.ParamType):
         return text
 
 
-class Pairs(click.ParamType):
+class Pairs(click.ParamType[dict[str, str]]):
     """``key=value,key=value``."""
 
     name = "key=value,…"
@@ -73,7 +73,7 @@ class Pairs(click.ParamType):
         return found
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers with commas between."""
 
     name = "n,n,…"
@@ -162,6 +162,7 @@ def list_command(
     @click.pass_obj
     def callback(
         settings: Settings,
+        /,
         form: str,
         output: str | None,
         list_fields: bool,
@@ -171,8 +172,8 @@ def list_command(
         **given: Any,
     ) -> None:
         if list_fields:
-            names = [(column.name, column.kind, column.shown) for column in listing.columns]
-            tables.show(tables.table(("field", "kind", "shown"), names, form, not no_headers))
+            fields = [(column.name, column.kind, column.shown) for column in listing.columns]
+            tables.show(tables.table(("field", "kind", "shown"), fields, form, not no_headers))
             return
         columns = listing.pick(output)
         conditions = list(listings.terms(listing, filter_by))

@@ -17,16 +17,26 @@ from cyclades_tx.world import World
 
 
 def _password_options(function: Any) -> Any:
-    function = click.option("--generate-password", metavar="FILE", help="Make a password and write it to this new file, mode 0600.")(function)
-    function = click.option("--password-file", metavar="FILE", help="A file of mode 0600 with the password.")(function)
-    return click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")(function)
+    function = click.option(
+        "--generate-password",
+        metavar="FILE",
+        help="Make a password and write it to this new file, mode 0600.",
+    )(function)
+    function = click.option(
+        "--password-file", metavar="FILE", help="A file of mode 0600 with the password."
+    )(function)
+    return click.option(
+        "--password-stdin", is_flag=True, help="Read the password from standard input."
+    )(function)
 
 
 @click.command("user-create")
 @click.argument("name", type=WORD)
 @click.option("--email", type=WORD)
 @click.option("--description", type=WORD, default="")
-@click.option("--project", type=WORD, help="The project that logins get if they name none, by name or id.")
+@click.option(
+    "--project", type=WORD, help="The project that logins get if they name none, by name or id."
+)
 @click.option("--role", type=WORD, help="A role to have in it: admin, member or reader.")
 @_password_options
 @click.option("--no-password", is_flag=True, help="This user cannot log in with a password.")
@@ -77,7 +87,9 @@ def user_create(
 @click.option("--email", type=WORD)
 @click.option("--description", type=WORD)
 @click.option("--enabled", type=TRUTH, help="False: cannot log in, and all tokens end.")
-@click.option("--project", type=WORD, help="The project that logins get if they name none, by name or id.")
+@click.option(
+    "--project", type=WORD, help="The project that logins get if they name none, by name or id."
+)
 @_password_options
 @click.option("--password-prompt", is_flag=True, help="Ask for a new password.")
 @click.option("--no-password", is_flag=True, help="Cannot log in with a password from now on.")
@@ -85,6 +97,7 @@ def user_create(
 @click.pass_obj
 def user_modify(
     settings: Settings,
+    /,
     user: str,
     project: str | None,
     password_stdin: bool,
@@ -97,8 +110,12 @@ def user_modify(
 ) -> None:
     """Change a user (by name or id); a new password ends the user's tokens."""
     changes = {key: value for key, value in given.items() if value is not None}
-    if not changes and project is None and not (
-        password_stdin or password_file or generate_password or password_prompt or no_password
+    if (
+        not changes
+        and project is None
+        and not (
+            password_stdin or password_file or generate_password or password_prompt or no_password
+        )
     ):
         raise click.UsageError("Nothing to change was given.")
     secret = _secret(
@@ -138,7 +155,9 @@ def project_create(settings: Settings, name: str, description: str, form: str) -
 
 
 def _role_options(function: Any) -> Any:
-    function = click.option("--role", required=True, type=WORD, help="admin, member, reader, or one of your own.")(function)
+    function = click.option(
+        "--role", required=True, type=WORD, help="admin, member, reader, or one of your own."
+    )(function)
     function = click.option("--project", required=True, type=WORD, help="Name or id.")(function)
     return click.option("--user", required=True, type=WORD, help="Name or id.")(function)
 

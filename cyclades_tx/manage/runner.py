@@ -10,7 +10,14 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import LogLevel, globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 
 from cyclades_tx.config import Config
 from cyclades_tx.errors import CycladesError
@@ -125,7 +132,7 @@ def explain(error: BaseException, *, verbose: bool = False) -> NoReturn:
         sys.exit(INTERRUPTED)
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has enough of it; Python must not complain at its end.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(FAILED)
     text = redact_text(" ".join(str(error).split())[:500])
     _say(f"unexpected: {type(error).__name__}: {text}")
@@ -142,12 +149,8 @@ def _say(message: str) -> None:
 
 def _begin_log(verbose: bool) -> None:
     """Write the log to standard error when it is wanted, and nowhere otherwise."""
-    written = textFileLogObserver(sys.stderr)
-
-    def observe(event: Any) -> None:
-        if verbose or event.get("log_level") is LogLevel.critical:
-            written(event)
-
-    globalLogBeginner.beginLoggingTo(
-        [observe], redirectStandardIO=False, discardBuffer=not verbose
-    )
+    written: ILogObserver = textFileLogObserver(sys.stderr)
+    if not verbose:
+        critical = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+        written = FilteringLogObserver(written, [critical])
+    globalLogBeginner.beginLoggingTo([written], redirectStandardIO=False)

@@ -7,6 +7,9 @@ from typing import Any
 from cyclades_tx.model.instance import Capacity, ClusterInfo
 from cyclades_tx.model.placement import Candidate
 
+#: What the names of all sessions of a driving process begin with; its own name follows.
+SESSION_NAME = "cyclades_tx "
+
 #: Advisory locks are named by two numbers; this one stands for "drives the cluster".
 LEASE_CLASS = 0x63796378
 
@@ -104,42 +107,53 @@ async def ensure_leases(querier: Any) -> None:
 async def take_epoch(querier: Any, cluster_id: int, driver: str) -> int:
     """Begin a new epoch of a cluster whose advisory lock is held; return its number."""
     epoch: int = await querier.value(
-        "update cluster_lease set epoch = epoch + 1, driver = %s, backend_pid = pg_backend_pid(),"
-        " beaten_at = now() where cluster_id = %s returning epoch",
+        "update cluster_lease set epoch = epoch + 1, driver = %s where cluster_id = %s"
+        " returning epoch",
         (driver, cluster_id),
     )
     return epoch
 
 
-async def beat(querier: Any, driver: str, epochs: dict[int, int]) -> list[int]:
-    """Say that this process still drives its clusters; return those that it really does."""
-    rows = await querier.all(
-        "update cluster_lease l set beaten_at = now()"
-        " from unnest(%s::bigint[], %s::bigint[]) as e (cluster_id, epoch)"
-        " where l.cluster_id = e.cluster_id and l.epoch = e.epoch and l.driver = %s"
-        " returning l.cluster_id",
-        (list(epochs), list(epochs.values()), driver),
+async def beat(querier: Any, driver: str) -> None:
+    """Say that a process is alive."""
+    await querier.run(
+        "insert into process (driver) values (%s)"
+        " on conflict (driver) do update set beaten_at = now()",
+        (driver,),
     )
-    return [row.cluster_id for row in rows]
+
+
+async def epochs_of(querier: Any, driver: str) -> dict[int, int]:
+    """The clusters that a process drives by the word of the leases, with their epochs."""
+    rows = await querier.all(
+        "select cluster_id, epoch from cluster_lease where driver = %s", (driver,)
+    )
+    return {row.cluster_id: row.epoch for row in rows}
 
 
 async def put_out_silent(querier: Any, driver: str, silence_seconds: float) -> int:
-    """End the sessions that hold a lease and no longer beat (a stopped process keeps them open).
+    """End every session of the processes that hold a lease and no longer beat.
 
-    Only the session that still holds the advisory lock of the silent lease is ended, so a
-    process id that was given to somebody else is never hit.
+    A process that was stopped keeps its sessions, with their advisory locks and whatever rows
+    its transactions had locked. It finds them by the name that its sessions carry.
 
-    :return: how many were ended.
+    :return: how many sessions were ended.
     """
     ended: int = await querier.value(
-        "select count(pg_terminate_backend(k.pid)) from cluster_lease l join pg_locks k"
-        " on k.locktype = 'advisory' and k.granted and k.classid = %s::oid"
-        " and k.objid = l.cluster_id::oid and k.objsubid = 2 and k.pid = l.backend_pid"
-        " and k.database = (select oid from pg_database where datname = current_database())"
-        " where l.beaten_at < now() - make_interval(secs => %s) and l.driver <> %s",
-        (LEASE_CLASS, silence_seconds, driver),
+        "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a"
+        " where a.datname = current_database() and a.usename = current_user"
+        " and a.application_name in (select %s || l.driver from cluster_lease l"
+        " left join process p on p.driver = l.driver where l.driver <> %s"
+        " and l.driver <> '' and (p.beaten_at is null"
+        " or p.beaten_at < now() - make_interval(secs => %s)))",
+        (SESSION_NAME, driver, silence_seconds),
     )
     return ended
+
+
+async def forget_old_processes(querier: Any) -> None:
+    """Throw away the beats of processes that ended long ago."""
+    await querier.run("delete from process where beaten_at < now() - interval '1 day'")
 
 
 async def try_lock(querier: Any, cluster_id: int) -> bool:

@@ -35,7 +35,8 @@ async def named(querier: Any, ref: str) -> Any:
         "select f.id, f.uuid::text, f.name from flavor f where f.deleted_at is null"
         " and (f.id::text = %(it)s::text or f.uuid::text = lower(%(it)s::text)"
         " or f.name = %(it)s::text)"
-        " order by (f.id::text = %(it)s::text) desc, (f.uuid::text = lower(%(it)s::text)) desc limit 1",
+        " order by (f.id::text = %(it)s::text) desc, (f.uuid::text = lower(%(it)s::text)) desc"
+        " limit 1",
         {"it": ref},
     )
 

@@ -16,7 +16,8 @@ async def change(tx: Any, project_id: str, maxima: Mapping[str, int | None]) -> 
     await quotas.lock(tx, project_id)
     await tx.run(
         "insert into holding (project_id, resource, maximum)"
-        " select %s, resource, maximum from unnest(%s::text[], %s::bigint[]) as l (resource, maximum)"
+        " select %s, resource, maximum"
+        " from unnest(%s::text[], %s::bigint[]) as l (resource, maximum)"
         " order by resource on conflict (project_id, resource) do update"
         " set maximum = excluded.maximum",
         (project_id, list(maxima), list(maxima.values())),

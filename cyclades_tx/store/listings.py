@@ -182,4 +182,4 @@ def _value(column: Column, text: str) -> Any:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004
+    return text if len(text) <= 80 else text[:77] + "..."

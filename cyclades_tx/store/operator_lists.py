@@ -20,7 +20,8 @@ def _user(of: str, shown: bool = True) -> tuple[Column, ...]:
 
 
 CLUSTERS = Listing(
-    "cluster c left join cluster_lease l on l.cluster_id = c.id",
+    "cluster c left join cluster_lease l on l.cluster_id = c.id"
+    " left join process r on r.driver = l.driver",
     (
         Column("id", "c.id", NUMBER),
         Column("clustername", "c.name"),
@@ -37,11 +38,13 @@ CLUSTERS = Listing(
             NUMBER,
         ),
         Column("hypervisor", "c.hypervisor"),
-        Column("disk_templates", "array_to_string(c.disk_templates, ',')"),
-        Column("mem_free_mib", "c.memory_free_mib", NUMBER),
-        Column("mem_total_mib", "c.memory_total_mib", NUMBER),
-        Column("disk_free_mib", "c.disk_free_mib", NUMBER),
-        Column("disk_total_mib", "c.disk_total_mib", NUMBER),
+        Column("disk_templates", "array_to_string(c.disk_templates, ',')", shown=False),
+        Column("mem_gib", "c.memory_free_mib / 1024 || '/' || c.memory_total_mib / 1024"),
+        Column("disk_gib", "c.disk_free_mib / 1024 || '/' || c.disk_total_mib / 1024"),
+        Column("mem_free_mib", "c.memory_free_mib", NUMBER, shown=False),
+        Column("mem_total_mib", "c.memory_total_mib", NUMBER, shown=False),
+        Column("disk_free_mib", "c.disk_free_mib", NUMBER, shown=False),
+        Column("disk_total_mib", "c.disk_total_mib", NUMBER, shown=False),
         Column("cpus", "c.cpus", NUMBER, shown=False),
         Column("instances", "c.instances", NUMBER, shown=False),
         Column("version", "c.version", shown=False),
@@ -52,7 +55,7 @@ CLUSTERS = Listing(
         Column("reason", "c.unreachable_reason", shown=False),
         Column("statistics", "c.statistics_at", TIME, shown=False),
         Column("driver", "l.driver", shown=False),
-        Column("driver_seen", "l.beaten_at", TIME, shown=False),
+        Column("driver_seen", "r.beaten_at", TIME, shown=False),
         Column("created", "c.created_at", TIME, shown=False),
     ),
     "c.id",
@@ -168,8 +171,8 @@ IMAGES = Listing(
 )
 
 _IPS = (
-    "(select coalesce(string_agg(host(a.address), ',' order by a.id), '') from port q join address a"
-    " on a.port_id = q.id where q.server_id = s.id and family(a.address) = {family})"
+    "(select coalesce(string_agg(host(a.address), ',' order by a.id), '') from port q"
+    " join address a on a.port_id = q.id where q.server_id = s.id and family(a.address) = {family})"
 )
 
 SERVERS = Listing(

@@ -11,6 +11,7 @@ from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.flows.identity import People
 from cyclades_tx.identity.tokens import is_id, new_id
 from cyclades_tx.model.who import Who
+from cyclades_tx.store import roles, users
 from cyclades_tx.testing.builders import a_cluster, a_flavor, a_network, a_server, an_operation
 
 
@@ -192,12 +193,19 @@ async def test_two_administrators_cannot_remove_each_other_at_the_same_moment(wo
     """One of the two stays."""
     first = await world.person("first", "admin")
     second = await world.person("second", "admin")
-    results = await DeferredList(
-        [ensureDeferred(world.people.delete_user(each)) for each in (first, second)],
-        consumeErrors=True,
-    )
-    assert sorted(ok for ok, _ in results) == [False, True]
-    assert len(await world.people.list_users()) == 1
+    late: list[Any] = []
+
+    async def delete_first(tx: Any) -> None:
+        await roles.lock_administrators(tx)
+        await users.delete(tx, first)
+        late.append(ensureDeferred(world.people.delete_user(second)))
+        await tx.value("select pg_sleep(0.1)")
+        assert not late[0].called
+
+    await world.database.transaction(delete_first, "test.delete")
+    with pytest.raises(Conflict, match="administrator"):
+        await late[0]
+    assert (await world.log_in("second")).who.admin
 
 
 async def test_a_project_with_something_in_it_stays(world: Any, database: Any) -> None:

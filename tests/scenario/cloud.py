@@ -134,7 +134,7 @@ class Service:
         dsn_file.touch(0o600)
         dsn_file.write_text(dsn)
         self.config.write_text(
-            f'[[listen]]\nport = {self.port}\n[admin]\nport = {self.admin_port}\n'
+            f"[[listen]]\nport = {self.port}\n[admin]\nport = {self.admin_port}\n"
             '[database]\ndsn_file = "dsn"\n[identity]\npassword_scrypt_log2n = 12\n'
             '[ganeti]\nkeyring_file = "keyring"\npoll_active_seconds = 0.1\n'
             "poll_idle_seconds = 1.0\nlease_seconds = 4.0\nbreaker_pause_limit_seconds = 2.0\n"
@@ -213,7 +213,7 @@ class Client:
 
     def log_in(self) -> None:
         """Get a token."""
-        _, headers, _ = self.send("POST", "/identity/v3/auth/tokens", self._login)
+        _, headers, _ = self.send("POST", "/identity/v3/auth/tokens", self._login, timeout=10.0)
         self.token = headers["X-Subject-Token"]
 
     def send(
@@ -267,9 +267,7 @@ class Books:
 
     def rows(self, sql: str, *args: Any) -> list[Any]:
         """Run a statement of one's own."""
-        connection = psycopg2.connect(
-            self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor
-        )
+        connection = psycopg2.connect(self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor)
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(sql, args)

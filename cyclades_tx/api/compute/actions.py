@@ -12,7 +12,7 @@ from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotSupported
 
 if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
+    from cyclades_tx.api.compute.routes import Routes
     from cyclades_tx.flows.servers import Servers
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.compute.flavors import UUID
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound, NotSupported
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _ADDRESSES = documents.addresses(all_facts=False)
 _SHOW = f"select json_build_object('addresses', {_ADDRESSES})::text from server where"

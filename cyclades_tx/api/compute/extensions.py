@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _KNOWN = (
     ("AccessIPs", "os-access-ips", "Access IPs support."),

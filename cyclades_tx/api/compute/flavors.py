@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.compute import documents, paging
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import one
 from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound, NotSupported
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _RULES = (
     "coalesce((select json_agg(json_build_object('id', rule.uuid, 'parent_group_id', found.uuid,"

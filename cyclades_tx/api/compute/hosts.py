@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotSupported
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _OPERATORS = (
     "/os-hypervisors",

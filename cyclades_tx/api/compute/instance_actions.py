@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.compute import paging
 from cyclades_tx.api.compute.documents import (
@@ -14,13 +14,11 @@ from cyclades_tx.api.compute.documents import (
     microsecond,
 )
 from cyclades_tx.api.compute.filters import moment
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.documents import Document, Member, one
 from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _REQUEST_ID = re.compile("req-[0-9a-f-]{36}")
 #: Below this microversion a deleted server has no actions.

@@ -15,7 +15,7 @@ from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound
 
 if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
+    from cyclades_tx.api.compute.routes import Routes
     from cyclades_tx.flows.keypairs import KeyPairs
 
 _CODES_FIRST = 2
@@ -56,7 +56,8 @@ def _list(minor: int, marker: bool) -> str:
     order = 'key_pair.name collate "C"'
     return (
         "with given as (select %s::bigint as most, %s::text as link), page as ("
-        f"select key_pair.id, key_pair.name as marker, row_number() over (order by {order}) as place"
+        "select key_pair.id, key_pair.name as marker,"
+        f" row_number() over (order by {order}) as place"
         f" from key_pair where key_pair.user_id::text = %s::text {after}"
         f" order by {order} limit %s::bigint), items as (select page.place,"
         f" {one('keypair', documents.KEY_PAIR_ITEM.text(minor))} as item from given"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.compute.documents import NUMBER
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.api.frame import Call
 from cyclades_tx.flows.keypairs import MOST as KEY_PAIRS
 from cyclades_tx.model import quota
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 METADATA_ITEMS = 128
 _NETWORK_LAST = 35

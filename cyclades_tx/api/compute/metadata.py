@@ -14,7 +14,7 @@ from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
+    from cyclades_tx.api.compute.routes import Routes
     from cyclades_tx.flows.servers import Servers
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.compute.documents import NUMBER, TEXT, record
 from cyclades_tx.api.compute.limits import METADATA_ITEMS, maximum, used
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member, one
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import Forbidden, NotSupported
 from cyclades_tx.flows.keypairs import MOST as KEY_PAIRS
 from cyclades_tx.model import quota
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _NETWORK_LAST = 35
 _FILES_LAST = 56

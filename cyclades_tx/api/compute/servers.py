@@ -15,7 +15,7 @@ from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
+    from cyclades_tx.api.compute.routes import Routes
     from cyclades_tx.flows.servers import Servers
 
 #: Rows of servers that a caller sees: by uuid, in the project; administrators see all projects.
@@ -102,8 +102,8 @@ class Views:
         """Add the endpoints."""
         routes.add("GET", "/servers", self.list_items)
         routes.add("POST", "/servers", self.create)
-        routes.add("GET", "/servers/detail", self.list_details)
-        routes.add("GET", "/servers/<server_id>", self.show)
+        routes.add("GET", "/servers/detail", self.list_details, hot=True)
+        routes.add("GET", "/servers/<server_id>", self.show, hot=True)
         routes.add("PUT", "/servers/<server_id>", self.update)
         routes.add("DELETE", "/servers/<server_id>", self.delete)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.frame import Call
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.app import Routes
 
 _AVAILABLE = "not cluster.offline and not cluster.drained and coalesce(cluster.reachable, true)"
 _MINE = (

@@ -180,14 +180,14 @@ PORTS = Collection(
         "admin_state_up": Filter("port.admin_up", BOOLEAN),
         "status": Filter("upper(port.state)"),
         "device_owner": Filter("port.device_owner"),
-        # Clients ask this after every look at a server.
+        # Clients ask this after every look at a server; an array is looked up by its index.
         "device_id": Filter(
-            "port.id in (select p.id from port p join server d on d.id = p.server_id"
+            "port.id = any(array(select p.id from port p join server d on d.id = p.server_id"
             " where d.uuid = any({values})"
             " union all select p.id from port p join router d on d.id = p.router_id"
             " where d.uuid = any({values})"
             " union all select p.id from port p where {empty}"
-            " and p.server_id is null and p.router_id is null)",
+            " and p.server_id is null and p.router_id is null))",
             UUID,
             sortable=False,
         ),

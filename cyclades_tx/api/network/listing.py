@@ -32,13 +32,16 @@ class Page:
     """Which part of a list is wanted.
 
     :ivar limit: None is all.
-    :ivar order: the SQL order in the direction of reading, the id last.
+    :ivar number: the SQL of each thing's place in the direction of reading.
+    :ivar by_id: whether that place is the id itself, negative when read in reverse: then a page
+        costs no more when the list is long.
     """
 
     limit: int | None
     marker: str | None
     reverse: bool
-    order: str
+    number: str
+    by_id: bool
 
 
 async def show(database: Any, call: Call, collection: Collection, ref: str) -> bytes:
@@ -83,13 +86,16 @@ async def list_all(database: Any, call: Call, collection: Collection) -> bytes |
         )
         if known is None:
             raise BadRequest(f"The marker {page.marker} is not known.")
-        after = " where number > (select number from ranked where id = %s::bigint)"
-        args.append(known)
+        if page.by_id:
+            after = " where number > %s::bigint"
+            args.append(-known if page.reverse else known)
+        else:
+            after = " where number > (select number from ranked where id = %s::bigint)"
+            args.append(known)
     paged = page.limit is not None or page.marker is not None
     most = _MOST if page.limit is None else page.limit
     sql = (
-        f"with ranked as (select {collection.table}.id,"
-        f" row_number() over (order by {page.order}) as number"
+        f"with ranked as (select {collection.table}.id, {page.number} as number"
         f" from {collection.source} where {condition}),"
         f" page as (select id, row_number() over (order by number) as place"
         f" from ranked{after} order by number limit %s::bigint + 1),"
@@ -224,7 +230,10 @@ def _page(call: Call, collection: Collection) -> Page:
         f"{sql} {'desc nulls last' if descending != reverse else 'asc nulls first'}"
         for sql, descending in order
     )
-    return Page(limit, marker, reverse, written)
+    number = f"row_number() over (order by {written})"
+    if not keys:
+        number = f"{'-' if reverse else ''}{collection.table}.id"
+    return Page(limit, marker, reverse, number, by_id=not keys)
 
 
 def _links(call: Call, collection: Collection, page: Page) -> tuple[str, list[Any]]:

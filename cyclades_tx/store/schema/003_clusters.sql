@@ -46,13 +46,17 @@ create table cluster_project (
 );
 create index cluster_project_project on cluster_project (project_id);
 
+-- The processes of the service that run loops: each says here that it is alive.
+create table process (
+    driver   text primary key,
+    beaten_at timestamptz not null default now()
+);
+
 -- One process drives a cluster at a time. It holds an advisory lock, and every write of its
--- loops checks the epoch, which grows with each take-over. A driver that no longer beats is
--- put out by whoever takes over.
+-- loops checks the epoch, which grows with each take-over. The beats are not here: a write of a
+-- loop holds this row with FOR SHARE, and a beat must never wait for one.
 create table cluster_lease (
-    cluster_id  bigint primary key references cluster on delete cascade,
-    epoch       bigint not null default 0,
-    driver      text not null default '',
-    backend_pid integer,
-    beaten_at   timestamptz
+    cluster_id bigint primary key references cluster on delete cascade,
+    epoch      bigint not null default 0,
+    driver     text not null default ''
 );

@@ -33,9 +33,7 @@ class MemoryServers:
 
     async def create(self, who: Who, new: NewServer, request_id: str) -> Created:
         self.calls.append(("create", new, request_id))
-        uuids = tuple(
-            f"00000000-0000-4000-8000-{number:012d}" for number in range(new.max_count)
-        )
+        uuids = tuple(f"00000000-0000-4000-8000-{number:012d}" for number in range(new.max_count))
         return Created(uuids, "secret", "r-abcdefgh", new.security_groups or ("default",))
 
     def __getattr__(self, name: str) -> Any:
@@ -48,11 +46,12 @@ class MemoryServers:
 
 @dataclass
 class Answer:
-    """A reply."""
+    """A reply; ``length`` is what its ``Content-Length`` says."""
 
     status: int
     headers: Any
     body: bytes
+    length: Any = None
 
     @property
     def json(self) -> Any:
@@ -84,7 +83,7 @@ class Wire:
 
     database: Any
     identity: MemoryIdentity
-    servers: MemoryServers
+    servers: Any
     port: int
     who: Who
     token: str
@@ -128,7 +127,8 @@ class Wire:
         response = await treq.request(
             method, url, headers=sent, data=data, pool=self.pool, timeout=20, allow_redirects=False
         )
-        return Answer(response.code, response.headers, await response.content())
+        body_read = await response.content()
+        return Answer(response.code, response.headers, body_read, response.length)
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.ask("GET", path, **options)
@@ -137,22 +137,27 @@ class Wire:
         return await self.ask("POST", path, body=body, **options)
 
 
+@pytest.fixture
+def flow() -> Any:
+    """The flows of servers; a file with stories of its own puts the real ones here."""
+    return MemoryServers()
+
+
 @pytest_twisted.async_yield_fixture
-async def wire(database: Any) -> Any:
-    """The service with memory flows, asked by a member of a project."""
-    from twisted.internet import reactor  # noqa: PLC0415
+async def wire(database: Any, flow: Any) -> Any:
+    """The service, asked by a member of a project."""
+    from twisted.internet import reactor
 
     identity = MemoryIdentity(reactor)
-    servers = MemoryServers()
     who = await builders.somebody(database)
     # The links in replies name the address that users see, whatever is listened on.
     frame = Frame(reactor, identity, PUBLIC)
-    app.mount(frame, database, servers, KeyPairs(database))
+    app.mount(frame, database, flow, KeyPairs(database))
     site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     number = port.getHost().port
     pool = HTTPConnectionPool(reactor, persistent=False)
-    yield Wire(database, identity, servers, number, who, identity.add(who), pool)
+    yield Wire(database, identity, flow, number, who, identity.add(who), pool)
     await pool.closeCachedConnections()
     await port.stopListening()
 

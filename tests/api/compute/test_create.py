@@ -166,9 +166,7 @@ async def test_files_are_taken_before_2_57(wire):
     file = {"path": "/etc/motd", "contents": base64.b64encode(b"hi").decode()}
     new = await asked(wire, body(personality=[file], networks=None), "2.1")
     assert new.personality == (Personality("/etc/motd", b"hi"),)
-    (await wire.post("/servers", body(personality=[file]), version="2.57")).fault(
-        400, "badRequest"
-    )
+    (await wire.post("/servers", body(personality=[file]), version="2.57")).fault(400, "badRequest")
 
 
 async def test_image_may_stand_in_the_mapping_alone(wire):

@@ -295,7 +295,7 @@ async def test_security_groups_of_a_server_have_their_rules(wire, database):
 @pytest.mark.parametrize("minor", [1, 70, 79, 89])
 async def test_attached_volumes_follow_the_version(wire, database, fits, minor):
     """Its own root disk is none of them."""
-    from cyclades_tx.api.compute.addresses import VOLUME  # noqa: PLC0415
+    from cyclades_tx.api.compute.addresses import VOLUME
 
     server = await a_server(wire)
     uuid = await database.value(

@@ -64,7 +64,7 @@ async def test_from_2_92_no_pair_is_made(wire):
 @pytest.mark.parametrize("name", ["with space", "a.b", "ключ", "100%", "a?b", "ä" * 255])
 async def test_name_may_be_nearly_anything(wire, name):
     """It comes back percent-encoded in paths."""
-    from urllib.parse import quote  # noqa: PLC0415
+    from urllib.parse import quote
 
     assert (await put(wire, name)).status == 200
     path = f"/os-keypairs/{quote(name, safe='')}"

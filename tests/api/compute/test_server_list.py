@@ -57,7 +57,9 @@ async def populate(database, who):
 
 
 FILTERS = {
-    "name": st.sampled_from(["web", "^web", "db1$", "web+1", "[Ww]eb.", "[", "nobody", "(a|b)", ""]),
+    "name": st.sampled_from(
+        ["web", "^web", "db1$", "web+1", "[Ww]eb.", "[", "nobody", "(a|b)", ""]
+    ),
     "status": st.sampled_from(["ACTIVE", "active", "SHUTOFF", "ERROR", "BUILD", "NONSENSE"]),
     "vm_state": st.sampled_from(["active", "stopped"]),
     "key_name": st.sampled_from(["k1", "k2", "k3"]),
@@ -135,7 +137,7 @@ def ordered(servers, order):
 
 async def test_list_is_what_the_model_says_on_pages_of_any_size(wire, database):
     """Every filter, every order, from the first page to the last."""
-    from twisted.internet import reactor  # noqa: PLC0415
+    from twisted.internet import reactor
 
     known = await populate(database, wire.who)
     flavors = sorted({server.flavor for server in known})
@@ -162,9 +164,7 @@ async def test_list_is_what_the_model_says_on_pages_of_any_size(wire, database):
         if "flavor" in filters:
             filters["flavor"] = flavors[filters["flavor"]]
         expected = [s.uuid for s in ordered([s for s in known if matches(s, filters)], order)]
-        seen = blockingCallFromThread(
-            reactor, lambda: ensureDeferred(walk(filters, order, limit))
-        )
+        seen = blockingCallFromThread(reactor, lambda: ensureDeferred(walk(filters, order, limit)))
         assert seen == expected
 
     # Hypothesis calls plain functions, which may wait only outside the reactor's thread.
@@ -191,7 +191,9 @@ async def test_parameter_that_makes_no_sense_is_400(wire, query):
     assert (await wire.get(f"/servers?{query}", version="2.96")).fault(400, "badRequest")
 
 
-@pytest.mark.parametrize("query", ["all_tenants=1", "all_tenants", "status=DELETED", "sort_key=host"])
+@pytest.mark.parametrize(
+    "query", ["all_tenants=1", "all_tenants", "status=DELETED", "sort_key=host"]
+)
 async def test_what_only_administrators_may_ask_is_403(wire, query):
     """Rather than a list that means something else."""
     (await wire.get(f"/servers?{query}{'=' * ('=' not in query)}")).fault(403, "forbidden")

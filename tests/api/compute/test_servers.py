@@ -75,7 +75,7 @@ async def test_reply_to_put_is_smaller_before_2_75(wire, database, fits, minor):
 
 async def test_server_says_what_is_in_its_rows(wire, database):
     """The oldest version, word for word."""
-    server, flavor, image, cluster = await a_full_server(database, wire.who)
+    server, flavor, image, _ = await a_full_server(database, wire.who)
     shown = (await wire.get(f"/servers/{server.uuid}")).json["server"]
     base = "https://cloud.example.org/compute"
     updated, host = shown.pop("updated"), shown.pop("hostId")

@@ -315,6 +315,9 @@ async def test_pages_follow_each_other_by_links(network: Any, database: Any) -> 
     backward = f"{by_name}&page_reverse=True&marker={last}"
     assert await pages(network, who, backward, "previous") == [["c", "b"], ["e", "d"]]
     assert await pages(network, who, f"{VERSION}/networks?limit=5") == [["b", "e", "a", "d", "c"]]
+    third = await database.value("select uuid::text from network where name = 'c'")
+    backward = f"{start}&page_reverse=True&marker={third}"
+    assert await pages(network, who, backward, "previous") == [["a", "d"], ["b", "e"]]
     whole = await network.ask(f"{VERSION}/networks?limit=0", who)
     assert list(whole.json) == ["networks"]
 

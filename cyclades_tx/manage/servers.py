@@ -1,0 +1,287 @@
+"""Commands about servers that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import click
+from twisted.internet.task import deferLater
+
+from cyclades_tx.errors import Conflict, CycladesError, NotFound
+from cyclades_tx.flows.suspension import suspend
+from cyclades_tx.manage import tables
+from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, wait_option
+from cyclades_tx.manage.runner import Failed, Settings
+from cyclades_tx.model.operation import SUCCEEDED
+from cyclades_tx.model.who import ADMIN, Who
+from cyclades_tx.store import clusters, listings, operator_names
+from cyclades_tx.store import server_inspection as store
+from cyclades_tx.store.operator_lists import SERVERS
+from cyclades_tx.world import World
+
+#: Whoever has the command line may do everything; the zero is nobody's id.
+OPERATOR = Who("0" * 32, "snf-manage", None, None, frozenset((ADMIN,)))
+
+ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft")
+_POLL_SECONDS = 0.25
+_OPERATIONS = 10
+_JOBS = 20
+
+
+def new_request_id() -> str:
+    """The id by which what a command began is found again, also in the log."""
+    return f"req-{uuid4()}"
+
+
+@click.command("server-show")
+@click.argument("server", type=WORD)
+@output_format
+@click.pass_obj
+def show(settings: Settings, server: str, form: str) -> None:
+    """Show a server as the database has it (by id, UUID or Ganeti name)."""
+
+    async def work(world: World) -> dict[str, Any]:
+        return await shown(world, (await find(world, server, deleted=True)).id)
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+@click.command("server-inspect")
+@click.argument("server", type=WORD)
+@click.option("--jobs", is_flag=True, help="Ask the cluster for the jobs, too.")
+@output_format
+@click.pass_obj
+def inspect(settings: Settings, server: str, jobs: bool, form: str) -> None:
+    """Show a server in the database and as its cluster has it (by id, UUID or Ganeti name)."""
+
+    async def work(world: World) -> dict[str, Any]:
+        found = await find(world, server, deleted=True)
+        database = world.database
+        whole = await shown(world, found.id)
+        name = world.names.instance(found.id)
+        seen = await _at_cluster(world, whole["backend.id"], name)
+        if seen is not None:
+            whole |= {f"ganeti.{key}": value for key, value in seen.items()}
+        for title, rows in (
+            ("ports", await store.ports_of(database, found.id)),
+            ("volumes", await store.volumes_of(database, found.id)),
+            ("operations", await store.operations_of(database, found.id, _OPERATIONS)),
+        ):
+            whole[title] = [row._asdict() for row in rows]
+        if jobs:
+            numbers = await store.jobs_of(database, found.id, _JOBS)
+            whole["jobs"] = await _jobs(world, whole["backend.id"], numbers)
+        return whole
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+@click.command("server-modify")
+@click.argument("server", type=WORD)
+@click.option("--name", type=WORD)
+@click.option("--suspended", type=TRUTH, help="True: the owner may do nothing with it.")
+@click.option("--action", type=click.Choice(ACTIONS))
+@wait_option(True)
+@click.pass_obj
+def modify(
+    settings: Settings,
+    server: str,
+    name: str | None,
+    suspended: bool | None,
+    action: str | None,
+    wait: bool,
+) -> None:
+    """Change a server (by id, UUID or Ganeti name): name, suspension, power, in this order."""
+    if name is None and suspended is None and action is None:
+        raise click.UsageError("Nothing to change was given.")
+    if name is not None and not (
+        len(name.strip()) >= 1 and len(name) <= 255 and name.isprintable()
+    ):
+        raise click.UsageError("A name has 1 to 255 printable characters.")
+
+    async def work(world: World) -> None:
+        found = await find(world, server)
+        if name is not None:
+            await world.servers.update(OPERATOR, found.uuid, {"name": name})
+            click.echo(f"Server {found.id} is named {name}.")
+        if suspended is not None:
+            await suspend(world.database, found.id, suspended)
+            word = "is suspended" if suspended else "is not suspended"
+            click.echo(f"Server {found.id} {word}.")
+        if action is not None:
+            await act(world, found, action, wait)
+
+    settings.run(work)
+
+
+@click.command("server-remove")
+@click.argument("servers", type=WORD, nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@wait_option(True)
+@click.pass_obj
+def remove(settings: Settings, servers: tuple[str, ...], force: bool, wait: bool) -> None:
+    """Remove servers (by id, UUID or Ganeti name); an error of one does not stop the rest."""
+    wanted = tuple(dict.fromkeys(servers))
+    if not force:
+        what = "server" if len(wanted) == 1 else f"{len(wanted)} servers"
+        click.confirm(f"Remove {what} {', '.join(wanted)} with all data?", abort=True, err=True)
+
+    async def work(world: World) -> list[str]:
+        failed = []
+        begun = []
+        # All are begun before any is waited for, so that the clusters work side by side.
+        for ref in wanted:
+            try:
+                found = await find(world, ref)
+                request_id = new_request_id()
+                await world.servers.delete(OPERATOR, found.uuid, request_id)
+                begun.append((found, request_id))
+                if not wait:
+                    click.echo(f"Server {found.id} ({found.name}) is being removed.")
+            except CycladesError as error:
+                failed.append(error.message if ref in error.message else f"{ref}: {error.message}")
+        for found, request_id in begun if wait else ():
+            try:
+                await ended(world, found.id, request_id)
+                click.echo(f"Server {found.id} ({found.name}) was removed.")
+            except CycladesError as error:
+                failed.append(f"{found.id}: {error.message}")
+        return failed
+
+    failed = settings.run(work)
+    if failed:
+        raise Failed("\nsnf-manage: ".join(failed))
+
+
+def add_to(group: click.Group) -> None:
+    """Add the commands."""
+    for command in (show, inspect, modify, remove):
+        group.add_command(command)
+    user = click.Option(["-u", "--user"], type=WORD, help="Only those of this user.")
+    project = click.Option(["-p", "--project"], type=WORD, help="Only those of this project.")
+    backend = click.Option(["--backend-id"], type=WORD, help="Only those on this cluster.")
+    suspended = click.Option(["--suspended"], is_flag=True, help="Only the suspended ones.")
+    build = click.Option(["--build"], is_flag=True, help="Only those that are being made.")
+    list_command(
+        group,
+        "server-list",
+        SERVERS,
+        "List the servers.",
+        (
+            (user, "user", None),
+            (project, "project", None),
+            (backend, "backend", None),
+            (suspended, "suspended", True),
+            (build, "state", "building"),
+        ),
+    )
+
+
+async def act(world: World, found: Any, action: str, wait: bool) -> None:
+    """Begin one of :data:`ACTIONS` on a server, and wait for it if that is wanted."""
+    flows = world.servers
+    begin: dict[str, Callable[[str], Awaitable[None]]] = {
+        "start": lambda request_id: flows.start(OPERATOR, found.uuid, request_id),
+        "stop": lambda request_id: flows.stop(OPERATOR, found.uuid, request_id),
+        "reboot_hard": lambda request_id: flows.reboot(OPERATOR, found.uuid, True, request_id),
+        "reboot_soft": lambda request_id: flows.reboot(OPERATOR, found.uuid, False, request_id),
+    }
+    request_id = new_request_id()
+    await begin[action](request_id)
+    if not wait:
+        click.echo(f"Server {found.id}: {action} begins.")
+        return
+    await ended(world, found.id, request_id)
+    click.echo(f"Server {found.id}: {action} is done.")
+
+
+async def ended(world: World, server_id: int, request_id: str) -> None:
+    """Wait for an operation by looking at the database; it has a deadline of its own.
+
+    What it waits for is told on standard error.
+
+    :raise Conflict: when it failed, with the reason.
+    """
+    told = ""
+    while True:
+        row = await store.progress(world.database, server_id, request_id)
+        if row is None:
+            return
+        if row.over:
+            if row.state != SUCCEEDED:
+                raise Conflict(f"{row.kind} {row.state}: {row.reason}")
+            return
+        if row.late:
+            raise Conflict(
+                f"{row.kind} is past its deadline and nobody ends it: does a service with the role"
+                " loops run?"
+            )
+        if row.reason and row.reason != told:
+            told = row.reason
+            click.echo(f"Server {server_id}: {row.kind}: {told}", err=True)
+        await deferLater(world.reactor, _POLL_SECONDS)
+
+
+async def find(world: World, ref: str, *, deleted: bool = False) -> Any:
+    """A server by id, UUID or Ganeti name: id, uuid, name, state, deleted.
+
+    :param deleted: whether a deleted one is good, too.
+    :raise NotFound: when there is none.
+    """
+    found = await operator_names.server(world.database, world.names, ref)
+    if found is None or (found.deleted and not deleted):
+        raise NotFound(f"There is no server {ref[:80]!r}; see server-list.", "server")
+    return found
+
+
+async def shown(world: World, server_id: int) -> dict[str, Any]:
+    """Everything that server-list can show of one server."""
+    only = listings.Term(SERVERS.column("id"), "=", server_id)
+    for deleted in (False, True):
+        found = await listings.rows(world.database, SERVERS, SERVERS.columns, [only], deleted)
+        if found:
+            return dict(zip((column.name for column in SERVERS.columns), found[0], strict=True))
+    raise NotFound(f"Server {server_id} is gone.", "server")
+
+
+async def _at_cluster(world: World, cluster_id: int | None, name: str) -> dict[str, Any] | None:
+    """The instance as its cluster has it, or why that cannot be told."""
+    row = None if cluster_id is None else await clusters.by_id(world.database, cluster_id)
+    if row is None:
+        return None
+    if row.offline:
+        return {"name": name, "status": "not asked: the backend is offline"}
+    try:
+        seen = await world.clusters.questions(row).instance(name)
+    except CycladesError as error:
+        return {"name": name, "status": f"not known: {error.message}"}
+    if seen is None:
+        return {"name": name, "status": "not there"}
+    return {
+        "name": seen.name,
+        "uuid": seen.uuid,
+        "status": seen.status,
+        "pnode": seen.pnode,
+        "vcpus": seen.vcpus,
+        "memory_mib": seen.memory_mib,
+        "network_port": seen.network_port,
+        "serial": seen.serial,
+        "tags": seen.tags,
+        "nics": [
+            f"{nic.name or '-'}/{nic.mac}/{nic.ip or '-'}/{nic.network or '-'}" for nic in seen.nics
+        ],
+        "disks": [f"{disk.name or '-'}/{disk.size_mib} MiB" for disk in seen.disks],
+    }
+
+
+async def _jobs(world: World, cluster_id: int | None, numbers: list[int]) -> list[dict[str, Any]]:
+    row = None if cluster_id is None else await clusters.by_id(world.database, cluster_id)
+    if row is None or row.offline or not numbers:
+        return []
+    found = await world.clusters.questions(row).jobs(tuple(numbers))
+    return [
+        {"id": number, "status": str(found[number].status), "message": found[number].message}
+        for number in numbers
+    ]

@@ -1,0 +1,193 @@
+"""What comes in over the command line: words, codes, and hostile input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Manage = Callable[..., Any]
+
+
+def refused(said: Any, code: int = 1) -> bool:
+    """Whether a command ended with a sentence and a code, and no traceback."""
+    return said.code == code and "Traceback" not in said.err and said.err != ""
+
+
+async def test_no_command_shows_them_all(manage: Manage) -> None:
+    """Whoever types the name alone is told what there is."""
+    said = await manage()
+    assert said.code == 2
+    for name in ("backend-add", "flavor-create", "server-create", "keyring-rotate"):
+        assert name in said.err + said.out
+
+
+async def test_version_needs_no_configuration(manage: Manage, tmp_path: Path) -> None:
+    """A fresh installation can tell what it is."""
+    said = await manage("--version", config=tmp_path / "none.toml")
+    assert said.code == 0
+    assert said.out.startswith("snf-manage ")
+
+
+async def test_a_missing_configuration_is_named(manage: Manage, tmp_path: Path) -> None:
+    """The file that is not there stands in the message."""
+    said = await manage("flavor-list", config=tmp_path / "none.toml")
+    assert refused(said)
+    assert str(tmp_path / "none.toml") in said.err
+
+
+async def test_a_wrong_key_of_the_configuration_is_named(manage: Manage, config_path: Path) -> None:
+    """An operator reads which key it is."""
+    config_path.write_text(config_path.read_text() + "[log]\nlevle = 'info'\n")
+    said = await manage("flavor-list")
+    assert refused(said)
+    assert "log.levle" in said.err
+
+
+async def test_an_unreachable_database_is_a_sentence(manage: Manage, config_path: Path) -> None:
+    """Without PostgreSQL a command fails soon and plainly."""
+    (config_path.parent / "dsn").write_text("host=127.0.0.1 port=1 dbname=x password=hush-hush")
+    text = config_path.read_text()
+    text = text.replace("[database]\n", "[database]\nacquire_timeout_seconds = 1\n")
+    config_path.write_text(text)
+    said = await manage("flavor-list")
+    assert refused(said)
+    assert "hush-hush" not in said.err + said.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("server-show", "999999999999999999999999999999"),
+        ("server-show", "-5"),
+        ("server-show", "'; drop table server; --"),
+        ("server-show", "snf-0"),
+        ("network-show", "snf-net-99999999999999999999"),
+        ("flavor-show", "%s"),
+        ("image-show", "../../etc/passwd"),
+        ("backend-remove", "-f", "'; delete from cluster; --"),
+        ("quota-modify", "nobody", "vm=1"),
+        ("user-modify", "nobody", "--enabled", "False"),
+    ],
+)
+async def test_a_thing_that_is_not_there(manage: Manage, arguments: tuple[str, ...]) -> None:
+    """Whatever stands where an id belongs, the answer is a sentence."""
+    said = await manage(*arguments)
+    # A word that begins with a dash is an option that nobody knows: usage.
+    assert refused(said, 2 if "-5" in arguments else 1)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "id=1 or 1=1",
+        "id=99999999999999999999999",
+        "id=1_000",
+        "id=١",
+        "nofield=1",
+        "name",
+        "=x",
+        "created>=yesterday",
+        "public=perhaps",
+        "",
+    ],
+)
+async def test_a_filter_that_makes_no_sense(manage: Manage, filters: str) -> None:
+    """A wrong filter is refused with a sentence, before the database is asked."""
+    said = await manage("flavor-list", "--filter-by", filters)
+    assert refused(said)
+
+
+@pytest.mark.parametrize("value", ["x' or '1'='1", "%s", "%(it)s", "a,b", 'x"; drop table flavor'])
+async def test_a_filter_value_is_only_compared(manage: Manage, world: Any, value: str) -> None:
+    """SQL in a value is text like any other."""
+    await world.database.run(
+        "insert into volume_type (name, disk_template) values (%s, 'plain')", (value,)
+    )
+    found = await manage("volume-type-list", "--filter-by", f"name={value}", "-o", "name",
+                         "--output-format", "json")  # fmt: skip
+    assert found.code == 0, found.err
+    assert json.loads(found.out) == [{"name": value}]
+    others = await manage("volume-type-list", "--filter-by", f"name!={value}", "--no-headers")
+    assert (others.code, others.out) == (0, "")
+
+
+async def test_an_unknown_field_names_the_known_ones(manage: Manage) -> None:
+    """The message tells what can be asked for."""
+    said = await manage("flavor-list", "-o", "id,password")
+    assert refused(said)
+    assert "allow_create" in said.err
+
+
+async def test_fields_can_be_listed(manage: Manage) -> None:
+    """--list-fields needs no database and names the hidden fields too."""
+    said = await manage("server-list", "--list-fields", "--output-format", "json")
+    assert {"field": "suspended", "kind": "truth", "shown": False} in json.loads(said.out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("flavor-create", "1,x", "512", "5", "plain"),
+        ("flavor-create", "1", "512", "5"),
+        ("flavor-modify", "1"),
+        ("flavor-modify", "1", "--public", "maybe"),
+        ("backend-add", "--clustername", "a", "--user", "u", "--port", "70000"),
+        ("backend-modify", "1"),
+        ("server-modify", "1", "--action", "explode"),
+        ("server-create", "--name", "x"),
+        ("network-create", "--name", "x", "--flavor", "CUSTOM", "--gateway", "10.0.0.1"),
+        ("user-create", "eve", "--role", "admin"),
+        ("user-create", "eve", "--no-password", "--password-stdin"),
+        ("no-such-command",),
+    ],
+)
+async def test_wrong_usage_ends_with_2(manage: Manage, arguments: tuple[str, ...]) -> None:
+    """Usage errors have an exit code of their own."""
+    assert refused(await manage(*arguments), 2)
+
+
+async def test_bytes_that_are_not_text_are_refused(manage: Manage) -> None:
+    """An argument that is not UTF-8 reaches neither the database nor a traceback."""
+    assert refused(await manage("project-create", b"\xff\xfe"), 2)
+    assert refused(await manage("flavor-list", "--filter-by", b"name=\xff"), 2)
+
+
+async def test_too_many_flavors_at_once_are_refused(manage: Manage, world: Any) -> None:
+    """A slip of the hand does not fill the table."""
+    await world.database.run(
+        "insert into volume_type (name, disk_template) values ('plain', 'plain')"
+    )
+    many = ",".join(str(number) for number in range(1, 101))
+    assert refused(await manage("flavor-create", many, "4,8,16,32", "1,2,3,4", "plain"))
+    assert await world.database.value("select count(*) from flavor") == 0
+
+
+async def test_control_characters_do_not_reach_the_terminal(manage: Manage, world: Any) -> None:
+    """A name cannot move the operator's cursor."""
+    await world.people.create_project("plain", description="\x1b[2Jwiped\nnext")
+    said = await manage("project-list")
+    assert "\x1b" not in said.out
+    assert "\\x1b[2Jwiped\\x0anext" in said.out
+
+
+async def test_a_question_that_nobody_answers_ends_the_command(manage: Manage) -> None:
+    """Without a terminal and without -f nothing is removed."""
+    said = await manage("server-remove", "1", given=b"")
+    assert said.code == 130
+    assert "Traceback" not in said.err
+
+
+async def test_an_older_schema_is_told(manage: Manage, config_path: Path, empty_dsn: str) -> None:
+    """Commands refuse a database of another release; database-migrate brings it up, once."""
+    (config_path.parent / "dsn").write_text(empty_dsn)
+    assert refused(await manage("flavor-list"))
+    first = await manage("database-migrate")
+    assert first.code == 0
+    assert "001_identity.sql" in first.out
+    second = await manage("database-migrate")
+    assert "already" in second.out
+    assert (await manage("flavor-list")).code == 0
