@@ -78,6 +78,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "lease.loop_died": (),
     # Loops.
     "loop.turn_failed": ("loop", "key", "again_seconds"),
+    "loop.turn_delayed": ("loop", "key", "reason", "again_seconds"),
     "loop.repaired": ("loop", "key", "what"),
     # PostgreSQL.
     "database.lost": ("reason", "retry_seconds"),
@@ -187,7 +188,7 @@ class JsonLines:
     def __call__(self, event: dict[str, Any]) -> None:
         """Write one event; never raises."""
         level = event["log_level"]
-        if _LEVELS[level] < self._least:
+        if _LEVELS[level] < self._least or (level is LogLevel.info and self._is_noise(event)):
             return
         seconds = event["log_time"]
         name = event.get("log_format")
@@ -222,6 +223,12 @@ class JsonLines:
             # A value that is not plain, or text that is not Unicode.
             data = orjson.dumps(_unicode(redact(line)), option=_OPTIONS)
         self._write(data, seconds)
+
+    def _is_noise(self, event: dict[str, Any]) -> bool:
+        """Whether it is Twisted talking of its own factories and ports: that is for debugging."""
+        return self._least > _LEVELS[LogLevel.debug] and str(
+            event.get("log_namespace", "")
+        ).startswith("twisted.")
 
     def _time(self, seconds: float) -> str:
         """ISO 8601 in UTC with milliseconds."""

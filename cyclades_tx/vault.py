@@ -106,6 +106,11 @@ class _Peer(MemCacheProtocol):
 
     over = False
 
+    def hang_up(self) -> None:
+        """End the connection."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.over = True
         super().connectionLost(reason)
@@ -162,7 +167,7 @@ class MemcachedSecretStore:
     def close(self) -> None:
         """Hang up."""
         for connection in self._connections.values():
-            connection.transport.loseConnection()
+            connection.hang_up()
         self._connections.clear()
 
     async def _get(self, token: str) -> bytes | None:
@@ -193,12 +198,13 @@ class MemcachedSecretStore:
         endpoint = HostnameEndpoint(
             self._reactor, host.strip("[]"), int(port), timeout=self._timeout_seconds
         )
-        made: _Peer = await endpoint.connect(
+        made: Any = await endpoint.connect(
             Factory.forProtocol(lambda: _Peer(int(self._timeout_seconds)))
         )
         other = self._connections.get(server)
         if other is not None and not other.over:
-            made.transport.loseConnection()
+            made.hang_up()
             return other
-        self._connections[server] = made
-        return made
+        peer: _Peer = made
+        self._connections[server] = peer
+        return peer

@@ -1,4 +1,4 @@
-"""Documents as declared tables of members: the SQL, the JSON schema and OpenAPI come from one place.
+"""Documents as declared tables of members: SQL, JSON schema and OpenAPI come from one place.
 
 A document is written by PostgreSQL: :meth:`Document.text` gives the SQL expression (of type
 ``text``) that writes it for one microversion and role, and the bytes are passed through. There
@@ -87,7 +87,8 @@ class Document:
             )
             body = f"json_build_object({pairs})::text"
             # Without the last brace; the pieces after the first also lose the opening one.
-            pieces.append(f"left({body}, -1)" if not pieces else f"', ' || substr(left({body}, -1), 2)")
+            cut = f"left({body}, -1)"
+            pieces.append(f"', ' || substr({cut}, 2)" if pieces else cut)
         if not pieces:
             return "'{}'"
         for member in sometimes:

@@ -143,7 +143,8 @@ class Call:
         if content_type not in ("", "application/json"):
             raise HttpError(415, f"Unsupported content type {content_type!r}: send JSON.")
         content = self.request.content
-        data = b"" if content is None else content.read()
+        # Closed: the client has gone away, and nobody will see what comes of it.
+        data = b"" if content is None or content.closed else content.read()
         if b"\\u0000" in data:
             # PostgreSQL has no text with it.
             raise BadRequest("The body holds a NUL character.")

@@ -485,7 +485,7 @@ class Servers:
 
     async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> None:
         """Change what only the database knows: name, description, access addresses, host name."""
-        columns = {
+        columns: dict[str, Any] = {
             key: changes[key]
             for key in ("name", "description", "access_ipv4", "access_ipv6", "hostname")
             if key in changes

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cyclades_tx.errors import LostLease
+from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.model.operation import backoff_seconds
 
 K = TypeVar("K", bound=Hashable)
@@ -134,9 +134,19 @@ class Loop(Generic[K]):
             return
         count = self._failures[key] = self._failures.get(key, 0) + 1
         pause = backoff_seconds(count, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        self.log.failure(
-            "loop.turn_failed", failure, loop=self.name, key=str(key), again_seconds=pause
-        )
+        if failure.check(CycladesError):
+            # Something outside does not answer; a traceback would tell nothing more.
+            self.log.warn(
+                "loop.turn_delayed",
+                loop=self.name,
+                key=str(key),
+                reason=str(failure.value),
+                again_seconds=pause,
+            )
+        else:
+            self.log.failure(
+                "loop.turn_failed", failure, loop=self.name, key=str(key), again_seconds=pause
+            )
         self._over(key, pause * (0.75 + self._jitter.random() / 2))
 
     def _over(self, key: K, again_seconds: float | None) -> None:

@@ -12,7 +12,7 @@ import orjson
 import treq
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
@@ -113,7 +113,7 @@ async def _exchange(
         allow_redirects=False,
         unbuffered=True,
     )
-    return response.code, await readBody(response)
+    return response.code, await treq.content(response)
 
 
 def _answer(status: int, body: bytes, base: str) -> dict[str, Any]:

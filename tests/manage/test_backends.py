@@ -247,7 +247,9 @@ async def test_a_cluster_with_servers_stays(ours: Fleet, world: Any) -> None:
         await ours.find(str(row.id))
 
 
-async def test_update_status_reports_each_cluster(manage: Manage, ours: Fleet, simulated: Any) -> None:
+async def test_update_status_reports_each_cluster(
+    manage: Manage, ours: Fleet, simulated: Any
+) -> None:
     """One dead cluster does not hide the other's numbers, and the exit code tells."""
     await ours.add(wanted(simulated))
     await ours.add(unchecked("dead", host="127.0.0.1", port=1, scheme="http"), check=False)

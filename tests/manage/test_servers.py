@@ -21,8 +21,9 @@ from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.manage import service_door
 from cyclades_tx.manage.backends import fleet
 from cyclades_tx.manage.servers import OPERATOR, act, ended, find, new_request_id
-from cyclades_tx.model.moves import ABSENT
+from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import FAILED, SUCCEEDED
+from cyclades_tx.model.who import MEMBER, Who
 from cyclades_tx.store import operations
 from cyclades_tx.store import servers as store
 
@@ -60,7 +61,7 @@ class Cloud:
 
         async def work(tx: Any) -> None:
             (operation,) = await operations.open_of_server(tx, server_id)
-            seen = others.get("seen", store.Sight.UNSEEN)
+            seen = others.get("seen", UNSEEN)
             await store.settle(tx, operation, end, others.get("reason", ""), seen)
 
         await self.world.database.transaction(work, "test.end")
@@ -113,7 +114,7 @@ async def test_the_service_creates_it_in_the_users_name(cloud: Cloud) -> None:
 
 async def test_a_drained_cluster_is_only_taken_when_it_is_named(cloud: Cloud) -> None:
     """--backend-id goes past the allocator; without it the allocator's reasons are told."""
-    with pytest.raises(Unavailable | Conflict | BadRequest) as caught:
+    with pytest.raises((Unavailable, Conflict, BadRequest)) as caught:
         await cloud.create()
     assert "drained" in caught.value.message
     await cloud.create(cluster_id=cloud.cluster_id)
@@ -229,7 +230,12 @@ async def test_lists_filter_by_what_the_seeds_name(manage: Manage, cloud: Cloud)
     ):
         said = await manage("server-list", *arguments, "--no-headers", "-o", "id,name")
         assert said.out.split() == ["1", "web"], (arguments, said.err)
-    for arguments in (("--filter-by", "operstate!=STARTED"), ("--suspended",), ("--build",), ("-d",)):
+    for arguments in (
+        ("--filter-by", "operstate!=STARTED"),
+        ("--suspended",),
+        ("--build",),
+        ("-d",),
+    ):
         said = await manage("server-list", *arguments, "--no-headers")
         assert (said.code, said.out) == (0, ""), arguments
 
@@ -249,8 +255,6 @@ async def test_a_suspended_server_is_out_of_its_owners_hands(manage: Manage, clo
 
 def service_door_who(cloud: Cloud) -> Any:
     """The owner of the cloud's servers."""
-    from cyclades_tx.model.who import MEMBER, Who
-
     return Who(cloud.user_id, "demo", cloud.project_id, "p", frozenset((MEMBER,)))
 
 
@@ -323,10 +327,12 @@ async def test_operations_are_listed_while_they_are_open(manage: Manage, cloud: 
     await cloud.create(cluster_id=cloud.cluster_id)
     said = await manage("operation-list", "--output-format", "json", "--server", "1")
     (shown,) = json.loads(said.out)
-    assert (shown["kind"], shown["state"], shown["backend"]) == ("create", "pending", "c1.example.org")
+    assert (shown["kind"], shown["state"], shown["backend"]) == (
+        "create",
+        "pending",
+        "c1.example.org",
+    )
     assert "Waits" in shown["reason"]
     await cloud.end(1)
     assert (await manage("operation-list", "--no-headers")).out == ""
     assert "create" in (await manage("operation-list", "--all")).out
-
-

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Simulators:
                 stderr=log,
             )
         for cluster in self.clusters:
-            until(lambda: self._answers(cluster), "a simulated cluster answers", START_SECONDS)
+            until(partial(self._answers, cluster), "a simulated cluster answers", START_SECONDS)
 
     def instances(self) -> dict[str, str]:
         """Every instance of every cluster, with the cluster's name; doubles are an error."""
@@ -319,7 +320,8 @@ class Books:
         found += [
             f"port of a server that holds nothing: {row}"
             for row in self.rows(
-                "select p.id as port, s.id as server, s.state from port p join server s on s.id = p.server_id"
+                "select p.id as port, s.id as server, s.state from port p"
+                " join server s on s.id = p.server_id"
                 " where s.charge = 'none' and s.state <> 'building'"
             )
         ]

@@ -202,32 +202,21 @@ _ONE_HOST = (
 
 def addresses(all_facts: bool) -> str:
     """The SQL of the addresses by network; floating ones stand under the network of their port."""
-
-    def entry(kind: str) -> str:
-        facts = "'addr', host(address.address), 'version', family(address.address)"
-        if all_facts:
-            facts += f", 'OS-EXT-IPS:type', '{kind}', 'OS-EXT-IPS-MAC:mac_addr', port.mac::text"
-        return f"json_build_object({facts})"
-
-    def rows(kind: str, joins: str) -> str:
-        return (
-            "select coalesce(nullif(network.name, ''), network.uuid::text) as name, port.position,"
-            f" '{kind}' as kind, address.id, {entry(kind)} as entry"
-            " from port join network on network.id = port.network_id " + joins + " where"
-            " port.server_id = server.id and port.device_owner <> 'network:floatingip'"
-        )
-
-    fixed = rows("fixed", "join address on address.port_id = port.id")
-    floating = rows(
-        "floating",
-        "join floating_ip on floating_ip.port_id = port.id"
-        " join address on address.id = floating_ip.address_id",
-    )
+    facts = "'addr', host(one.address), 'version', family(one.address)"
+    if all_facts:
+        facts += ", 'OS-EXT-IPS:type', one.kind, 'OS-EXT-IPS-MAC:mac_addr', port.mac::text"
     return (
         "coalesce((select json_object_agg(net.name, net.entries order by net.position) from ("
-        "select one.name, min(one.position) as position,"
-        " json_agg(one.entry order by one.position, one.kind, one.id) as entries from ("
-        f"{fixed} union all {floating}) as one group by one.name) as net), '{{}}')"
+        "select coalesce(nullif(network.name, ''), network.uuid::text) as name,"
+        f" min(port.position) as position, json_agg(json_build_object({facts})"
+        " order by port.position, one.kind, one.id) as entries"
+        " from port join network on network.id = port.network_id cross join lateral ("
+        "select id, address, 'fixed' as kind from address where address.port_id = port.id"
+        " union all select address.id, address.address, 'floating' from floating_ip"
+        " join address on address.id = floating_ip.address_id"
+        " where floating_ip.port_id = port.id) as one"
+        " where port.server_id = server.id and port.device_owner <> 'network:floatingip'"
+        " group by 1) as net), '{}')"
     )
 
 
