@@ -451,12 +451,12 @@ class Servers:
             self._refuse_locked(who, server)
             if await operations.open_of_server(tx, server.id):
                 raise Conflict(
-                    f"Cannot '{kind}' instance {ref} while another operation on it is under way.",
+                    f"Cannot '{kind}' instance {ref} while another operation on it is under way",
                     "busy",
                 )
             if server.state not in ALLOWED[rule]:
                 raise Conflict(
-                    f"Cannot '{kind}' instance {ref} while it is in vm_state {server.state}.",
+                    f"Cannot '{kind}' instance {ref} while it is in vm_state {server.state}",
                     "state",
                 )
             growth: dict[str, int] = {}
@@ -550,6 +550,39 @@ class Servers:
             server, _ = await self._lock(tx, who, ref)
             await tx.run("delete from server_tag where server_id = %s", (server.id,))
             await servers.add_tags(tx, server.id, tags)
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+
+        await self._database.transaction(work, "server.tags")
+
+    async def add_tag(self, who: Who, ref: str, tag: str) -> bool:
+        """Add one tag; False when it was there already."""
+
+        async def work(tx: Any) -> bool:
+            server, _ = await self._lock(tx, who, ref)
+            before = await servers.tags_of(tx, server.id)
+            if tag in before:
+                return False
+            if len(before) >= MAX_TAGS:
+                raise BadRequest(f"A server may have at most {MAX_TAGS} tags.")
+            await servers.add_tags(tx, server.id, (tag,))
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+            return True
+
+        return bool(await self._database.transaction(work, "server.tags"))
+
+    async def delete_tag(self, who: Who, ref: str, tag: str) -> None:
+        """Remove one tag.
+
+        :raise NotFound: when the server has no such tag.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            gone = await tx.run(
+                "delete from server_tag where server_id = %s and tag = %s", (server.id, tag)
+            )
+            if not gone:
+                raise NotFound(f"Server {ref} has no tag '{tag}'", "tag")
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
 
         await self._database.transaction(work, "server.tags")

@@ -492,7 +492,8 @@ def disk_words(disk: NewDisk) -> dict[str, Any]:
 
 def nic_words(nic: NewNic) -> dict[str, Any]:
     """Return one interface as a create or an "add" wants it."""
-    return {"name": nic.name, "network": nic.network, "ip": nic.ip}
+    words = {"name": nic.name, "network": nic.network, "ip": nic.ip}
+    return words if nic.mac is None else {**words, "mac": nic.mac}
 
 
 def network_body(new: NewNetwork) -> dict[str, Any]:

@@ -142,8 +142,7 @@ async def delete_specs(tx: Any, flavor_id: int, keys: Sequence[str]) -> list[str
 async def give(tx: Any, flavor_id: int, project_id: str) -> bool:
     """Let a project use a flavor that is not public; False when it may already."""
     added: int = await tx.run(
-        "insert into flavor_access (flavor_id, project_id) values (%s, %s)"
-        " on conflict do nothing",
+        "insert into flavor_access (flavor_id, project_id) values (%s, %s) on conflict do nothing",
         (flavor_id, project_id),
     )
     return added > 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclades_tx.errors import OverQuota
-from cyclades_tx.model.quota import Holding, quota_message, shortages
+from cyclades_tx.model.quota import RESOURCES, Holding, quota_message, shortages
 
 
 async def make_holdings(tx: Any, project_id: str, limits: Mapping[str, int | None]) -> None:
@@ -23,13 +23,21 @@ async def make_holdings(tx: Any, project_id: str, limits: Mapping[str, int | Non
     )
 
 
+_LOCK = (
+    "select resource, maximum, used, reserved from holding where project_id = %s"
+    " order by resource for update"
+)
+
+
 async def lock(tx: Any, project_id: str) -> dict[str, Holding]:
-    """Lock all holdings of a project and return them by resource."""
-    rows = await tx.all(
-        "select resource, maximum, used, reserved from holding where project_id = %s"
-        " order by resource for update",
-        (project_id,),
-    )
+    """Lock all holdings of a project and return them by resource.
+
+    One that is missing (its resource is newer than the project) is made, without a limit.
+    """
+    rows = await tx.all(_LOCK, (project_id,))
+    if len(rows) < len(RESOURCES):
+        await make_holdings(tx, project_id, dict.fromkeys(RESOURCES))
+        rows = await tx.all(_LOCK, (project_id,))
     return {row.resource: Holding(*row) for row in rows}
 
 

@@ -116,6 +116,12 @@ async def add_tags(tx: Any, server_id: int, tags: tuple[str, ...]) -> None:
         )
 
 
+async def tags_of(querier: Any, server_id: int) -> frozenset[str]:
+    """The tags of a server."""
+    rows = await querier.all("select tag from server_tag where server_id = %s", (server_id,))
+    return frozenset(row.tag for row in rows)
+
+
 async def charge_cluster(tx: Any, cluster_id: int, memory_mib: int, disk_mib: int) -> None:
     """Count a new server against the cluster's free capacity, until it is asked again.
 

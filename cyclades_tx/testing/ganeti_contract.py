@@ -290,6 +290,22 @@ def cluster_contract() -> type:
                 assert job.error_code == "resource_not_unique"
                 assert await subject.cluster.instance(new.name) is None
 
+        async def test_create_takes_a_given_mac_address_once(self, subject: ClusterSubject) -> None:
+            """An interface has the MAC address that was asked for; a second one is refused."""
+            network = await subject.networked()
+
+            def nics(name: str) -> tuple[NewNic, ...]:
+                return (NewNic(subject.name(name), network.name, None, "aa:00:7f:00:00:09"),)
+
+            vm = await subject.created("vm1", nics=nics("n1"))
+            assert [nic.mac for nic in vm.nics] == ["aa:00:7f:00:00:09"]
+            job = await subject.failed(
+                await subject.cluster.create_instance(
+                    subject.new("vm2", nics=nics("n2")), subject.reason()
+                )
+            )
+            assert job.error_code == "resource_not_unique"
+
         async def test_create_fails_when_there_is_no_room(self, subject: ClusterSubject) -> None:
             """What fits on no node is an error of the job, with the reason."""
             new = subject.new(memory_mib=30_000_000)

@@ -41,11 +41,11 @@ async def test_a_volume_type_that_is_missing_stops_all(world: Any) -> None:
     assert await world.database.value("select count(*) from flavor") == 0
 
 
-@pytest.mark.parametrize("template", ["", "ext", "plain_x", "zfs", "ext_"])
-async def test_disk_templates_that_ganeti_does_not_have(world: Any, template: str) -> None:
+@pytest.mark.parametrize("kind", ["", "ext", "plain_x", "zfs", "ext_"])
+async def test_disk_templates_that_ganeti_does_not_have(world: Any, kind: str) -> None:
     """A wrong template is refused; ext needs its provider."""
     with pytest.raises(BadRequest):
-        await Flavors(world.database).create_volume_type("x", template)
+        await Flavors(world.database).create_volume_type("x", kind)
 
 
 async def test_a_deleted_flavors_name_can_be_given_again(world: Any) -> None:

@@ -56,18 +56,14 @@ def mount(routes: Routes, database: Any, servers: Servers) -> None:
         return Reply(204)
 
     async def add_one(call: Call, server_id: str, tag: str) -> Reply:
-        before = await present(call, server_id)
-        if tag in before:
+        (checked,) = tags_of([tag])
+        if not await servers.add_tag(call.who, server_id, checked):
             return Reply(204)
-        await servers.set_tags(call.who, server_id, tags_of([*before, tag]))
         path = call.request.path.decode("latin-1")
         return Reply(201, None, {"location": call.base_url + path})
 
     async def delete_one(call: Call, server_id: str, tag: str) -> Reply:
-        before = await present(call, server_id)
-        if tag not in before:
-            raise _no_tag(server_id, tag)
-        await servers.set_tags(call.who, server_id, tuple(each for each in before if each != tag))
+        await servers.delete_tag(call.who, server_id, tag)
         return Reply(204)
 
     routes.add("GET", "/servers/<server_id>/tags", _since(show))

@@ -141,6 +141,10 @@ class Inventory:
         except ValueError:
             raise prerequisite(f"Invalid IP address '{ip}'", "wrong_input") from None
 
+    def mac_free(self, mac: str) -> bool:
+        """Whether no interface has this MAC address."""
+        return mac not in self._macs
+
     def next_address(self, network: SimNetwork) -> str:
         """Return the first free address (``"ip": "pool"``)."""
         for address in ipaddress.ip_network(network.cidr).hosts():

@@ -189,9 +189,16 @@ class Opcodes:
             same = any(nic.ip == ip and nic.network == name for nic in others)
             if ip is not None and (same or not self._has.address_free(network, ip)):
                 raise prerequisite(taken.format(ip=ip, net=name), "resource_not_unique")
+        mac = words.get("mac")
+        if mac is None:
+            mac = self._has.new_mac(network)
+        elif not self._has.mac_free(mac) or any(nic.mac == mac for nic in others):
+            raise prerequisite(
+                f"MAC address {mac} already in use in cluster", "resource_not_unique"
+            )
         return SimNic(
             name=words.get("name"),
-            mac=self._has.new_mac(network),
+            mac=mac,
             ip=ip,
             network=name,
             uuid=self._has.new_uuid(),

@@ -108,7 +108,7 @@ create table port (
     revision         integer not null default 1,
     created_at       timestamptz not null default now(),
     updated_at       timestamptz not null default now(),
-    unique (network_id, mac),
+    unique (mac),
     check ((server_id is null) = (position is null))
 );
 create index port_server on port (server_id, position);

@@ -200,3 +200,22 @@ async def test_changes_are_answered_with_what_is_there_then(wire):
     renamed = await ask("PUT", "", {"server": {"name": "new", "accessIPv6": "2001:db8:0::1"}})
     assert renamed.json["server"]["name"] == "new"
     assert renamed.json["server"]["accessIPv6"] == "2001:db8::1"
+
+
+async def test_one_tag_is_added_and_removed_without_touching_the_others(wire):
+    """New: 201 with its URL; there already: 204; gone already: 404."""
+    made = await wire.post("/servers", await a_cloud(wire), version="2.96")
+    path = f"/servers/{made.json['server']['id']}/tags"
+
+    async def ask(method, tag=""):
+        return await wire.ask(method, path + tag, version="2.26")
+
+    first = await ask("PUT", "/b")
+    assert (first.status, first.body) == (201, b"")
+    assert first.header("location").endswith(f"/compute/v2.1{path}/b")
+    assert (await ask("PUT", "/b")).status == 204
+    assert (await ask("PUT", "/a")).status == 201
+    assert (await ask("GET")).json == {"tags": ["a", "b"]}
+    assert (await ask("DELETE", "/a")).status == 204
+    (await ask("DELETE", "/a")).fault(404, "itemNotFound")
+    assert (await ask("GET")).json == {"tags": ["b"]}
