@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from cyclades_tx import limits, log
-from cyclades_tx.api import vmapi
+from cyclades_tx.api import operator, vmapi
 from cyclades_tx.api.admin import AdminResource
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.errors import nova_fault
@@ -115,8 +115,6 @@ class Cyclades(MultiService):
         self._drives: Drives | None = None
         self._starting: Deferred[None] | None = None
         self._sweeping: LoopingCall | None = None
-        self._lag = LagSampler(world.reactor, world.metrics.lag, period_seconds())
-        self._lag.setServiceParent(self)
 
     def startService(self) -> None:
         """Begin; what has to be waited for is waited for in the background."""
@@ -153,6 +151,7 @@ class Cyclades(MultiService):
         # What is there now stays; looking through it again held the reactor for 100 ms and more.
         gc.collect()
         gc.freeze()
+        LagSampler(world.reactor, world.metrics.lag, period_seconds()).setServiceParent(self)
 
     async def _schema(self) -> None:
         """Wait for the database for a while, then check its schema."""
@@ -307,6 +306,7 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             Catalog(config.public_url, config.identity.region),
             trusted_proxies=config.server.trusted_proxies,
         )
+        operator.mount(frame, world.servers)
         compute.mount(
             frame,
             world.database,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -30,6 +31,10 @@ from cyclades_tx.store.migrations import migrate
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+
+#: Where the scripts for real clusters keep each cluster, in a folder named by its number.
+REAL_CLUSTERS = Path("/srv/cytx")
+MOST_REAL_CLUSTERS = 99
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,14 @@ class Trial:
                 return self._serve()
             finally:
                 if self.ganeti is not None:
-                    self._stop_ganeti()
+                    self._stop_ganeti(self.ganeti)
                 self._postgres.stop()
 
     # Clusters
 
     def _clusters(self) -> list[TrialCluster]:
         if self.ganeti is not None:
-            return [self._start_ganeti(number) for number in (1, 2)]
+            return [self._start_ganeti(self.ganeti, which) for which in (1, 2)]
         from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 
         tables, clusters = [], []
@@ -120,14 +125,16 @@ class Trial:
         _private(self.simulators, "\n".join(tables))
         return clusters
 
-    def _start_ganeti(self, number: int) -> TrialCluster:
-        assert self.ganeti is not None
+    def _start_ganeti(self, scripts: Path, which: int) -> TrialCluster:
+        number = self._real_number(which)
         print(f"Starting the real Ganeti cluster {number} ...", flush=True)
         done = subprocess.run(
-            [self.ganeti / "ganeti-up.sh", str(number)],
+            [scripts / "ganeti-up.sh", str(number)],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # Whoever asks for real clusters wants Ganeti's package too.
+            env={**os.environ, "REAL": "1"},
             text=True,
         )
         if done.returncode:
@@ -138,20 +145,42 @@ class Trial:
             "https",
             said["address"],
             int(said["port"]),
-            said["user"],
+            said["username"],
             Path(said["password_file"]).read_text().strip(),
             Path(said["certificate"]).read_text(),
-            said.get("hypervisor", "fake"),
+            said["hypervisor"],
         )
 
-    def _stop_ganeti(self) -> None:
-        assert self.ganeti is not None
-        for number in (1, 2):
+    def _real_number(self, which: int) -> int:
+        """The number of this folder's real cluster; a new one where there is none any more."""
+        if os.geteuid() != 0:
+            raise CycladesError("Real Ganeti clusters need root, on Debian.")
+        file = self.state / f"real-ganeti{which}.number"
+        if file.exists() and (REAL_CLUSTERS / file.read_text()).is_dir():
+            return int(file.read_text())
+        for number in range(1, MOST_REAL_CLUSTERS + 1):
+            try:
+                (REAL_CLUSTERS / str(number)).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            file.write_text(str(number))
+            return number
+        raise CycladesError(f"Every number of a real cluster is taken; see {REAL_CLUSTERS}.")
+
+    def _stop_ganeti(self, scripts: Path) -> None:
+        """End the daemons; the clusters' files stay for the next run."""
+        for file in sorted(self.state.glob("real-ganeti*.number")):
             subprocess.run(
-                [self.ganeti / "ganeti-down.sh", str(number)],
+                [scripts / "ganeti-down.sh", file.read_text()],
                 check=False,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                # A second Ctrl-C must not leave half of them running.
+                process_group=0,
+            )
+            print(
+                f"Ganeti cluster {file.read_text()} is stopped and kept for the next run; "
+                f"{scripts / 'ganeti-down.sh'} {file.read_text()} --purge removes it.",
+                flush=True,
             )
 
     # Files
@@ -175,7 +204,13 @@ class Trial:
         """Fill the database in a process of its own: a reactor runs only once."""
         from cyclades_tx import trial_seed
 
-        trial_seed.run(Config.load(self.config), clusters, self.clouds, self.url)
+        file = self.state / "clusters.json"
+        now = {cluster.name for cluster in clusters}
+        ever = now.union(json.loads(file.read_text()) if file.exists() else ())
+        _private(file, json.dumps(sorted(ever)))
+        trial_seed.run(
+            Config.load(self.config), clusters, self.clouds, self.url, resting=sorted(ever - now)
+        )
 
     # The service
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclades_tx.config import Config
+from cyclades_tx.errors import NotFound
+from cyclades_tx.flows.clusters import Fleet, NewCluster
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
-from cyclades_tx.ganeti.clusters import PASSWORD_KIND
 from cyclades_tx.model import password
-from cyclades_tx.store.networks import ensure_all_on_cluster
+from cyclades_tx.store import flavors
 from cyclades_tx.world import World
 
 if TYPE_CHECKING:
@@ -26,10 +28,17 @@ IMAGES = (
 )
 
 
-def run(config: Config, clusters: list[TrialCluster], clouds: Path, url: str) -> None:
+def run(
+    config: Config,
+    clusters: list[TrialCluster],
+    clouds: Path,
+    url: str,
+    resting: Sequence[str] = (),
+) -> None:
     """Make what is missing; what is there stays, but for the clusters' addresses.
 
     :param clouds: the file for OpenStack clients, mode 0600; it holds the generated passwords.
+    :param resting: names of clusters of earlier runs that this one does not have.
     """
     from twisted.internet import reactor
     from twisted.internet.defer import ensureDeferred
@@ -40,7 +49,7 @@ def run(config: Config, clusters: list[TrialCluster], clouds: Path, url: str) ->
         world = World.real(reactor, config, tool=True)
         world.database.start()
         try:
-            await seed(world, clusters, clouds, url)
+            await seed(world, clusters, clouds, url, resting)
         finally:
             await world.close()
 
@@ -55,10 +64,21 @@ def run(config: Config, clusters: list[TrialCluster], clouds: Path, url: str) ->
         failures[0].raiseException()
 
 
-async def seed(world: World, clusters: list[TrialCluster], clouds: Path, url: str) -> None:
+async def seed(
+    world: World,
+    clusters: list[TrialCluster],
+    clouds: Path,
+    url: str,
+    resting: Sequence[str] = (),
+) -> None:
     """See :func:`run`."""
     for cluster in clusters:
         await _cluster(world, cluster)
+    await world.database.run(
+        "update cluster set offline = not offline"
+        " where (name = any(%(resting)s) and not offline) or (name = any(%(now)s) and offline)",
+        {"resting": list(resting), "now": [cluster.name for cluster in clusters]},
+    )
     if await world.database.value("select count(*) from flavor") == 0:
         await _catalogue(world)
     if not clouds.exists():
@@ -68,54 +88,59 @@ async def seed(world: World, clusters: list[TrialCluster], clouds: Path, url: st
 
 
 async def _cluster(world: World, wanted: TrialCluster) -> None:
-    async def work(tx: Any) -> None:
-        row = await tx.first(
-            "select id, uuid from cluster where name = %s for update", (wanted.name,)
-        )
-        if row is None:
-            row = await tx.first(
-                "insert into cluster (name, position, rapi_host, rapi_username, rapi_password,"
-                " drained) select %s, coalesce(max(position) + 1, 0), 'unset', 'unset', '', false"
-                " from cluster returning id, uuid",
-                (wanted.name,),
-            )
-        await tx.run(
-            "update cluster set rapi_scheme = %s, rapi_host = %s, rapi_port = %s,"
-            " rapi_username = %s, rapi_password = %s, certificate = %s, hypervisor = %s,"
-            " credentials_version = credentials_version + 1, statistics_at = null where id = %s",
-            (
-                wanted.scheme,
-                wanted.host,
-                wanted.port,
-                wanted.username,
-                world.keyring.encrypt(PASSWORD_KIND, str(row.uuid), wanted.password),
-                wanted.certificate,
-                wanted.hypervisor,
-                row.id,
+    """Add a cluster, or tell the one that is there where it listens this time."""
+    fleet = Fleet(
+        world.database,
+        world.clusters,
+        world.keyring,
+        network_deadline_seconds=world.config.operations.deadline_seconds("make_network"),
+    )
+    # A simulated cluster is in the service, which does not run yet: nobody can look at it.
+    there = wanted.scheme == "https"
+    try:
+        known = await fleet.find(wanted.name)
+    except NotFound:
+        added = await fleet.add(
+            NewCluster(
+                name=wanted.name,
+                username=wanted.username,
+                password=wanted.password,
+                host=wanted.host,
+                port=wanted.port,
+                scheme=wanted.scheme,
+                certificate=wanted.certificate,
+                hypervisor=wanted.hypervisor,
             ),
+            check=there,
         )
-        # Until the first look at it; a new cluster with no known disks would get no servers.
-        await tx.run(
-            "update cluster set disk_templates = '{file}' where id = %s and disk_templates = '{}'",
-            (row.id,),
-        )
-        await ensure_all_on_cluster(
-            tx, row.id, world.config.operations.deadline_seconds("make_network")
-        )
-
-    await world.database.transaction(work, "trial.cluster")
+        await fleet.modify(str(added.id), {"drained": False})
+        return
+    await fleet.modify(
+        str(known.id),
+        {
+            "rapi_host": wanted.host,
+            "rapi_port": wanted.port,
+            "rapi_username": wanted.username,
+            "certificate": wanted.certificate,
+        },
+        password=wanted.password,
+        check=there,
+    )
 
 
 async def _catalogue(world: World) -> None:
     async def work(tx: Any) -> None:
-        type_id = await tx.value(
-            "insert into volume_type (name, disk_template) values ('file', 'file') returning id"
-        )
+        type_id = await flavors.insert_volume_type(tx, "file", "file", None)
+        assert type_id is not None
         for name, vcpus, memory_mib, disk_gib in FLAVORS:
-            await tx.run(
-                "insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id)"
-                " values (%s, %s, %s, %s, %s)",
-                (name, vcpus, memory_mib, disk_gib, type_id),
+            await flavors.insert(
+                tx,
+                name=name,
+                vcpus=vcpus,
+                memory_mib=memory_mib,
+                disk_gib=disk_gib,
+                volume_type_id=type_id,
+                public=True,
             )
         await world.networks.create_in(
             tx,

@@ -30,6 +30,7 @@ class ISecretStore(Interface):
     async def put(token: str, secret: bytes, lifetime_seconds: float) -> None:
         """Keep a secret under a token.
 
+        :raise BadRequest: when it is too large.
         :raise Unavailable: when the store does not answer or is full.
         """
 
@@ -51,11 +52,16 @@ class MemorySecretStore:
     """Keeps secrets in this process: for a deployment of one.
 
     :param limit: most secrets at once.
+    :param limit_bytes: most memory that they take together.
     """
 
-    def __init__(self, clock: IReactorTime, limit: int = 20_000) -> None:
+    def __init__(
+        self, clock: IReactorTime, limit: int = 20_000, limit_bytes: int = 256 * 2**20
+    ) -> None:
         self._clock = clock
         self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
         self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -63,10 +69,13 @@ class MemorySecretStore:
 
     async def put(self, token: str, secret: bytes, lifetime_seconds: float) -> None:
         """See :class:`ISecretStore`."""
+        _check_size(secret)
         self._expire()
-        if len(self._kept) >= self._limit:
+        self._forget(_key(token))
+        if len(self._kept) >= self._limit or self._bytes + len(secret) > self._limit_bytes:
             raise Unavailable("Too many new servers wait for their first boot.")
         self._kept[_key(token)] = (self._clock.seconds() + lifetime_seconds, secret)
+        self._bytes += len(secret)
 
     async def there(self, token: str) -> bool:
         """See :class:`ISecretStore`."""
@@ -76,16 +85,23 @@ class MemorySecretStore:
     async def take(self, token: str) -> bytes | None:
         """See :class:`ISecretStore`."""
         self._expire()
-        found = self._kept.pop(_key(token), None)
-        return None if found is None else found[1]
+        return self._forget(_key(token))
 
     async def drop(self, token: str) -> None:
         """See :class:`ISecretStore`."""
-        self._kept.pop(_key(token), None)
+        self._forget(_key(token))
 
     def close(self) -> None:
         """See :class:`ISecretStore`."""
         self._kept.clear()
+        self._bytes = 0
+
+    def _forget(self, key: bytes) -> bytes | None:
+        found = self._kept.pop(key, None)
+        if found is None:
+            return None
+        self._bytes -= len(found[1])
+        return found[1]
 
     def _expire(self) -> None:
         now = self._clock.seconds()
@@ -94,11 +110,20 @@ class MemorySecretStore:
             key, (until, _) = next(iter(self._kept.items()))
             if until > now:
                 return
-            del self._kept[key]
+            self._forget(key)
 
 
 def _key(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+#: What memcached takes by default is 1 MiB, with its own few bytes.
+_LARGEST_SECRET_BYTES = 1_000_000
+
+
+def _check_size(secret: bytes) -> None:
+    if len(secret) > _LARGEST_SECRET_BYTES:
+        raise BadRequest("The files and user data of this server are too large together.")
 
 
 class _Peer(MemCacheProtocol):
@@ -118,8 +143,6 @@ class _Peer(MemCacheProtocol):
 
 #: memcached takes longer lifetimes for moments of the calendar.
 _LONGEST_LIFETIME_SECONDS = 30 * 24 * 3600
-#: What memcached takes by default is 1 MiB, with its own few bytes.
-_LARGEST_SECRET_BYTES = 1_000_000
 
 
 @implementer(ISecretStore)
@@ -141,8 +164,7 @@ class MemcachedSecretStore:
 
     async def put(self, token: str, secret: bytes, lifetime_seconds: float) -> None:
         """See :class:`ISecretStore`."""
-        if len(secret) > _LARGEST_SECRET_BYTES:
-            raise BadRequest("The files and user data of this server are too large together.")
+        _check_size(secret)
         lifetime = max(1, min(int(lifetime_seconds), _LONGEST_LIFETIME_SECONDS))
         stored = await self._ask(token, lambda peer, key: peer.set(key, secret, 0, lifetime))
         if not stored:

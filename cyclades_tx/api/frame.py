@@ -224,6 +224,7 @@ class Frame:
         admin: bool = False,
         slash: bool = True,
         hot: bool = False,
+        secret: bool = False,
     ) -> None:
         """Add an endpoint.
 
@@ -234,11 +235,14 @@ class Frame:
         :param admin: whether only an administrator may call it.
         :param slash: whether the path may also end in a slash; if not, that is an empty id, which
             nobody has (404 for every method).
+        :param secret: whether the path holds a secret, which must not come into the log.
         :param hot: whether plain GETs pass the router by; see :mod:`cyclades_tx.api.shortcuts`.
         """
         writes = method not in ("GET", "HEAD") if write is None else write
         methods = [method, "HEAD"] if method == "GET" else [method]
         text_method = method
+        # A path that is a secret itself is logged as its rule.
+        secret_path = path if secret else ""
 
         def render(request: Request, **path_arguments: str) -> Deferred[bytes]:
             call = Call(request, service, self._clock.seconds(), self.public_url)
@@ -250,6 +254,9 @@ class Frame:
             def finished(body: bytes) -> None:
                 seconds = self._clock.seconds() - call.started
                 self._observe(service.name, text_method, request.code, seconds)
+                self._log_done(
+                    call, secret_path or request.path.decode("latin-1"), len(body), seconds
+                )
                 if not outer.called:
                     outer.callback(body)
 
@@ -306,6 +313,23 @@ class Frame:
             )
             return self._fault(call, unexpected)
         return self._write(call, result)
+
+    def _log_done(self, call: Call, path: str, size: int, seconds: float) -> None:
+        """One line a request, without its query, in which a client might put a secret."""
+        who = getattr(call, "who", None)
+        log.info(
+            "request.done",
+            request_id=call.request_id,
+            service=call.service.name,
+            method=call.request.method.decode("latin-1"),
+            path=path,
+            status=call.request.code,
+            bytes=size,
+            seconds=round(seconds, 6),
+            client=getattr(call.request.client, "host", ""),
+            user_id=None if who is None else who.user_id,
+            project_id=None if who is None else who.project_id,
+        )
 
     def _write(self, call: Call, result: Reply | bytes) -> bytes:
         request = call.request

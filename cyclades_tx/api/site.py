@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -50,8 +51,9 @@ class LimitedRequest(Request):
         body, content_type = (_TOO_LARGE, _JSON) if too_large is None else too_large(channel._path)
         channel.transport.write(
             b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %b\r\n"
+            b"X-Openstack-Request-Id: req-%b\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (content_type.encode(), len(body), body)
+            % (content_type.encode(), str(uuid4()).encode(), len(body), body)
         )
         channel.loseConnection()
 

@@ -31,4 +31,6 @@ def mount(frame: Frame, vault: ISecretStore) -> None:
         return Reply(200, found, {"cache-control": "no-store"})
 
     frame.mount("/vmapi", SERVICE)
-    frame.endpoint(SERVICE, "GET", "/vmapi/v1.0/server-params/<token>", server_params, token=False)
+    frame.endpoint(
+        SERVICE, "GET", "/vmapi/v1.0/server-params/<token>", server_params, token=False, secret=True
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,6 +18,7 @@ import orjson
 from cyclades_tx.errors import (
     BadRequest,
     Conflict,
+    CycladesError,
     Forbidden,
     NoCapacity,
     NotFound,
@@ -27,8 +28,9 @@ from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.model import password, placement, quota
+from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.moves import ABSENT, ALLOWED
-from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED
+from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED, Operation
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
 from cyclades_tx.store import clusters as cluster_rows
@@ -170,11 +172,21 @@ class Servers:
         uuids: list[str] = []
         for index in range(new.max_count):
             name = new.name if new.max_count == 1 else f"{new.name}-{index + 1}"
-            uuids.append(
-                await self._create_one(
-                    who, project_id, new, name, parts, admin_password, reservation_id, request_id
-                )
+            if index:
+                now = await cluster_rows.candidates(self._database, project_id)
+                parts = replace(parts, candidates=now)
+            creation = self._create_one(
+                who, project_id, new, name, parts, admin_password, reservation_id, request_id
             )
+            try:
+                uuids.append(await creation)
+            except CycladesError:
+                if len(uuids) >= new.min_count:
+                    break
+                # As many as were asked for at least, or none.
+                for uuid in uuids:
+                    await self.delete(who, uuid, request_id)
+                raise
         return Created(
             tuple(uuids), admin_password, reservation_id, new.security_groups or ("default",)
         )
@@ -355,7 +367,7 @@ class Servers:
             await self._vault.put(config_token, secret, self._vmapi.secret_lifetime_seconds)
 
         try:
-            await self._database.transaction(work, "server.create")
+            await self._database.transaction(work, "server.create", turn=project_id)
         except Exception:
             with suppress(Unavailable):
                 await self._vault.drop(config_token)
@@ -390,14 +402,16 @@ class Servers:
         the deletion follows whatever runs.
         """
 
-        async def work(tx: Any) -> None:
+        async def work(tx: Any) -> Any:
             server, _ = await self._lock(tx, who, ref)
             self._refuse_locked(who, server)
-            changes = await operations.open_of_server(tx, server.id)
+            changes = await operations.open_of_server(tx, server.id, lock=True)
             if any(each.kind == "delete" for each in changes):
-                return
+                return None
             open_change = changes[0] if changes else None
+            canceled = None
             if open_change is not None and open_change.state == PENDING:
+                canceled = open_change
                 await servers.settle(
                     tx, open_change, CANCELED, "Canceled by the server's deletion.", ABSENT
                 )
@@ -407,7 +421,9 @@ class Servers:
                 tx,
                 kind="delete",
                 cluster_id=server.cluster_id,
-                deadline_seconds=self._deadlines.deadline_seconds("delete"),
+                # It may have to follow what runs until the end of that.
+                deadline_seconds=self._deadlines.deadline_seconds("delete")
+                + (await operations.seconds_left(tx, open_change.id) if open_change else 0.0),
                 server_id=server.id,
                 project_id=server.project_id,
                 user_id=who.user_id,
@@ -419,8 +435,20 @@ class Servers:
                 # Nothing of it stands on a cluster.
                 (deletion,) = await operations.open_of_server(tx, server.id)
                 await servers.settle(tx, deletion, SUCCEEDED, "", ABSENT)
+            return canceled
 
-        await self._database.transaction(work, "server.delete")
+        canceled = await self._database.transaction(work, "server.delete")
+        if canceled is not None:
+            await self._drop_secret(ref, canceled)
+
+    async def _drop_secret(self, ref: str, creation: Operation) -> None:
+        """Nobody will ask for it; if it cannot be dropped now, it expires."""
+        sealed = creation.arguments.get("config_token")
+        uuid = parse_uuid(ref)
+        if isinstance(sealed, str) and uuid is not None:
+            with suppress(CycladesError):
+                token = self._keyring.decrypt("config_token", uuid, bytes.fromhex(sealed))
+                await self._vault.drop(token)
 
     async def start(self, who: Who, ref: str, request_id: str) -> None:
         """Wish a stopped server running."""

@@ -1,4 +1,4 @@
-"""A cluster that an operator has taken offline: it is never spoken to."""
+"""A cluster that is never spoken to: taken offline by an operator, or with unusable credentials."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ class OfflineCluster:
     """Answers every question and every change with the same sentence.
 
     :param name: the cluster's.
+    :param reason: a sentence; None: an operator took it offline.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, reason: str | None = None) -> None:
+        self._reason = reason or f"Cluster {name} was taken offline by an operator."
 
     def __getattr__(self, call: str) -> Any:
         if call not in IGanetiCluster.names(all=True):
             raise AttributeError(call)
 
         async def refuse(*_: Any, **__: Any) -> Any:
-            raise GanetiUnavailable(f"Cluster {self._name} was taken offline by an operator.")
+            raise GanetiUnavailable(self._reason)
 
         return refuse
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
+from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.leases import Lease
@@ -27,6 +28,9 @@ from cyclades_tx.vault import ISecretStore
 #: How often open operations are looked through, in case a wake was lost.
 SWEEP_SECONDS = 3.0
 SWEEP_MOST = 500
+
+#: How often the rows of clusters are looked at, in case a notification was lost.
+CHECK_SECONDS = 15.0
 
 
 class Drive:
@@ -189,6 +193,8 @@ class Drives:
         self._drives: dict[int, Drive] = {}
         self._versions: dict[int, tuple[Any, ...]] = {}
         self._leases: dict[int, Lease] = {}
+        self._locks: dict[int, DeferredLock] = {}
+        self._checking = _every(clock, self._check)
         self._unlisten: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -197,24 +203,31 @@ class Drives:
             self._database.listen(operations.WAKE, self._woken),
             self._database.listen("cyclades_clusters", self._cluster_changed),
         ]
+        self._checking.start(CHECK_SECONDS, now=False)
 
     async def stop(self) -> None:
         """Stop listening; the drives end with their leases."""
+        if self._checking.running:
+            self._checking.stop()
         for stop in self._unlisten:
             stop()
 
     async def gained(self, lease: Lease) -> None:
         """Begin to drive a cluster."""
-        row = await clusters.by_id(self._database, lease.cluster_id)
-        if row is None:
-            return
         self._leases[lease.cluster_id] = lease
+        await self._begin(lease)
+
+    async def _begin(self, lease: Lease) -> None:
+        row = await clusters.by_id(self._database, lease.cluster_id)
+        if row is None or self._leases.get(lease.cluster_id) is not lease:
+            return  # the cluster, or the lease, is gone since
         try:
             cluster = self._connect(row, lease.guard)
         except CycladesError as error:
-            # A credential that cannot be opened: an operator must mend the row.
+            # A credential that cannot be opened: an operator must mend the row. It is driven all
+            # the same, so that what waits for it is told why, and ends at its deadline.
             self.log.error("cluster.unusable", cluster=row.name, reason=error.message)
-            return
+            cluster = OfflineCluster(row.name, error.message)
         drive = self._make_drive(row, cluster, lease)
         self._drives[lease.cluster_id] = drive
         self._versions[lease.cluster_id] = (row.credentials_version, row.offline, row.hypervisor)
@@ -242,8 +255,18 @@ class Drives:
     def _cluster_changed(self, payload: str) -> None:
         """An operator changed a cluster: drive it anew with what it is now."""
         if payload.isdigit() and int(payload) in self._leases:
-            changing = ensureDeferred(self._again(int(payload)))
+            changing = self._change(int(payload))
             changing.addErrback(lambda failure: self.log.failure("drive.change_failed", failure))
+
+    async def _check(self) -> None:
+        for cluster_id in list(self._leases):
+            await self._change(cluster_id)
+
+    def _change(self, cluster_id: int) -> Deferred[None]:
+        """One change after the other, or two drives of one cluster would be begun."""
+        lock = self._locks.setdefault(cluster_id, DeferredLock())
+        changing: Deferred[None] = lock.run(lambda: ensureDeferred(self._again(cluster_id)))
+        return changing
 
     async def _again(self, cluster_id: int) -> None:
         row = await clusters.by_id(self._database, cluster_id)
@@ -253,13 +276,13 @@ class Drives:
         if row is None:
             await self.lost(lease)
             return
-        if self._versions.get(cluster_id) == (row.credentials_version, row.offline, row.hypervisor):
+        version = (row.credentials_version, row.offline, row.hypervisor)
+        if cluster_id in self._drives and self._versions.get(cluster_id) == version:
             return
         drive = self._drives.pop(cluster_id, None)
         if drive is not None:
             await drive.stop()
-        if self._leases.get(cluster_id) is lease:
-            await self.gained(lease)
+        await self._begin(lease)
 
 
 def _every(clock: IReactorTime, work: Callable[[], Awaitable[None]]) -> LoopingCall:

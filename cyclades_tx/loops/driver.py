@@ -57,6 +57,7 @@ class Loop(Generic[K]):
         self._timers: dict[K, IDelayedCall] = {}
         self._failures: dict[K, int] = {}
         self._stopped = False
+        self._going = False
         self._idle: list[Deferred[None]] = []
         self.turns = 0
         self.failed_turns = 0
@@ -115,6 +116,9 @@ class Loop(Generic[K]):
         self.wake(key)
 
     def _go(self) -> None:
+        if self._going:
+            return  # turns that end at once would pile up on the stack
+        self._going = True
         while self._waiting and len(self._running) < self._concurrency and not self._stopped:
             key = self._waiting.popleft()
             self._queued.discard(key)
@@ -122,6 +126,7 @@ class Loop(Generic[K]):
             self.turns += 1
             running = ensureDeferred(_called(self._turn, key))
             running.addCallbacks(self._ended, self._failed, callbackArgs=(key,), errbackArgs=(key,))
+        self._going = False
 
     def _ended(self, again_seconds: float | None, key: K) -> None:
         self._failures.pop(key, None)

@@ -156,6 +156,12 @@ class Leases:
                 continue
             if await clusters.try_lock(session, row.id):
                 epoch = await clusters.take_epoch(session, row.id, self._driver)
+                if self._stopped:
+                    return
+                if epoch is None:
+                    # The cluster has come or gone since the leases were looked at.
+                    await clusters.unlock(session, row.id)
+                    continue
                 lease = self._held[row.id] = Lease(self, row.id, epoch)
                 self.log.info("lease.gained", cluster_id=row.id, epoch=epoch)
                 await self._gained(lease)
@@ -165,7 +171,8 @@ class Leases:
             return
         del self._held[lease.cluster_id]
         self.log.info("lease.ended", cluster_id=lease.cluster_id, epoch=lease.epoch)
-        await self._lost(lease)
+        # A later session may hold the lock anew by the time that the work has ended.
         session = self._session
+        await self._lost(lease)
         if session is not None and session.open:
             await clusters.unlock(session, lease.cluster_id)

@@ -169,13 +169,15 @@ class NetworkWork:
             return None
         except GanetiError as error:
             pause = self._pause(operation)
-            await operations.mark_unsent(
-                self._work.database,
-                operation.id,
-                PENDING if isinstance(error, GanetiUnavailable) else SUBMITTING,
-                f"The cluster did not take the job: {error.message}",
-                pause,
-            )
+            unsent = isinstance(error, GanetiUnavailable) and operation.state == PENDING
+            state = PENDING if unsent else SUBMITTING
+            why = f"The cluster did not take the job: {error.message}"
+
+            async def put_back(tx: Any) -> None:
+                await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+                await operations.mark_unsent(tx, operation.id, state, why, pause)
+
+            await self._work.database.transaction(put_back, "network.unsent")
             return pause
         self._work.crash(f"after-call:{step.step}")
         await self._mark(operation, step.step, step.attempt, job_id)

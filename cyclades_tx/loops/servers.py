@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
 
+from cyclades_tx.errors import CycladesError
 from cyclades_tx.ganeti.interfaces import (
     GanetiError,
     GanetiRefused,
@@ -24,6 +26,7 @@ from cyclades_tx.model.operation import (
     SUBMITTING,
     Operation,
     backoff_seconds,
+    trail_of,
 )
 from cyclades_tx.model.plan import (
     CLEAN,
@@ -94,6 +97,8 @@ class ServerWork:
     async def _observe(self, server_id: int) -> None:
         instance = await self._work.instance(server_id)
         lease = self._work.lease
+        if instance is None and await self._creating_job(server_id) is not None:
+            return  # not there yet
 
         async def write(tx: Any) -> None:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
@@ -108,6 +113,11 @@ class ServerWork:
         facts = Facts(job=self._work.watch.ended(operation.job_id))
         if operation.kind == "create" and operation.state == PENDING:
             facts = await self._with_networks(server_id, facts)
+        if operation.kind == "delete" and operation.state == PENDING:
+            try:
+                facts = replace(facts, running_job=await self._creating_job(server_id))
+            except GanetiError as error:
+                return await self._unreachable(operation, error)
         for _ in range(MOST_STEPS):
             step = plan_server(operation, facts, self._work.now())
             try:
@@ -137,6 +147,19 @@ class ServerWork:
             else:
                 return await self._submit(server_id, operation, step, facts)
         return 1.0
+
+    async def _creating_job(self, server_id: int) -> int | None:
+        """A job that may still make the instance although its creation was given up, or None."""
+        sent = await operations.unseen_creation(self._work.database, server_id)
+        if sent is None:
+            return None
+        cluster = self._work.cluster
+        if sent.job_id is not None:
+            jobs = (await cluster.jobs((sent.job_id,))).values()
+        else:
+            trail = trail_of(sent.id, sent.step, sent.attempt)
+            jobs = await cluster.jobs_for(self._work.names.instance(server_id), trail)
+        return next((job.id for job in jobs if not job.status.final), None)
 
     async def _with_networks(self, server_id: int, facts: Facts) -> Facts:
         rows = await servers.missing_networks(self._work.database, server_id)
@@ -224,10 +247,14 @@ class ServerWork:
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
             return await servers.settle(tx, operation, step.end, step.reason, step.seen)
 
-        closed = await self._work.database.transaction(write, f"server.finish.{operation.kind}")
+        closed = await self._work.database.transaction(
+            write, f"server.finish.{operation.kind}", turn=operation.project_id or ""
+        )
         self._work.watch.forget(operation.job_id)
         if operation.job_id is not None:
             self._told_to_stop.discard(operation.job_id)
+        if operation.kind == "create" and step.end == FAILED:
+            await self._drop_secret(operation)
         if closed:
             self.log.info(
                 "operation.ended",
@@ -240,16 +267,25 @@ class ServerWork:
             )
         if step.cancel_job is not None:
             await self._cancel(step.cancel_job)
+            self._told_to_stop.discard(step.cancel_job)
+
+    async def _drop_secret(self, operation: Operation) -> None:
+        """Nobody will ask for it; if it cannot be dropped now, it expires."""
+        with suppress(CycladesError):
+            token = await self._token(operation)
+            if token is not None:
+                await self._vault.drop(token)
 
     async def _submit(
         self, server_id: int, operation: Operation, step: Submit, facts: Facts
     ) -> float | None:
         lease = self._work.lease
         job = facts.job
+        never_sent = operation.state == PENDING
         try:
             request = await self._request(server_id, operation, step)
         except GanetiRefused as error:
-            await self._finish(operation, Finish(FAILED, error.message, ABSENT))
+            await self._finish(operation, Finish(FAILED, error.message, UNSEEN))
             return None
 
         async def write(tx: Any) -> bool:
@@ -270,22 +306,24 @@ class ServerWork:
         try:
             job_id = await request()
         except GanetiRefused as error:
-            seen = ABSENT if step.step == "create" else UNSEEN
+            seen = ABSENT if step.step == "create" and never_sent else UNSEEN
             await self._finish(
                 replace(operation, step=step.step, attempt=step.attempt, job_id=None),
                 Finish(FAILED, f"The cluster refused: {error.message}", seen),
             )
             return None
         except (GanetiUnavailable, GanetiUncertain) as error:
-            unsent = isinstance(error, GanetiUnavailable) and step.step != CLEAN
+            # Pending means that nothing was ever sent: what is pending may be canceled at once.
+            unsent = isinstance(error, GanetiUnavailable) and never_sent
+            state = PENDING if unsent else SUBMITTING
+            why = f"The cluster did not take the job: {error.message}"
             pause = self._pause(operation)
-            await operations.mark_unsent(
-                self._work.database,
-                operation.id,
-                PENDING if unsent else SUBMITTING,
-                f"The cluster did not take the job: {error.message}",
-                pause,
-            )
+
+            async def put_back(tx: Any) -> None:
+                await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+                await operations.mark_unsent(tx, operation.id, state, why, pause)
+
+            await self._work.database.transaction(put_back, f"server.unsent.{step.step}")
             return pause
         self._work.crash(f"after-call:{step.step}")
 

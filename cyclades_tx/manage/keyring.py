@@ -65,16 +65,16 @@ def rotate(settings: Settings, only_reseal: bool, drop_old: bool, form: str) -> 
         settings.run(lambda world: _refuse_needed(world, path))
         click.echo(f"{path} holds only the newest key now.")
         return
-    if not only_reseal:
-        # Only a ring that can be read gets another key.
-        Keyring.load(path)
-        _rewrite(path, lambda keys: [generate_key(), *keys])
-        click.echo(f"A new key is the first in {path}.", err=True)
 
     async def work(world: World) -> list[Resealed] | None:
-        if not only_reseal and await sealed.service_sessions(world.database):
-            return None
-        return await reseal(world.database, world.keyring)
+        # First, so that no key is added when the database cannot be had.
+        sessions = await sealed.service_sessions(world.database)
+        if not only_reseal:
+            _rewrite(path, lambda keys: [generate_key(), *keys])
+            click.echo(f"A new key is the first in {path}.", err=True)
+            if sessions:
+                return None
+        return await reseal(world.database, Keyring.load(path))
 
     outcomes = settings.run(work)
     if outcomes is None:

@@ -79,10 +79,8 @@ def rest(kind: str, end: str, before: Rest, seen: Seen) -> Rest:
     :param seen: its instance, ABSENT, or UNSEEN.
     """
     if kind == "create" and end != SUCCEEDED:
-        if seen is UNSEEN:
-            # The cluster may still make it: the project stays charged until that is known.
-            return Rest(ERROR, quota.ON)
-        return Rest(ERROR, quota.NONE)
+        # The cluster may have it or still make it: the project stays charged until that is known.
+        return Rest(ERROR, quota.NONE if seen is ABSENT else quota.ON)
     if kind == "delete":
         if end == SUCCEEDED:
             return Rest(DELETED, quota.NONE)

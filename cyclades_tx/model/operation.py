@@ -47,7 +47,12 @@ class Operation:
 
     def trail(self) -> str:
         """The text in the reason trail of the job of the present step and attempt."""
-        return f"cyclades:op:{self.id}:{self.step}.{self.attempt}"
+        return trail_of(self.id, self.step, self.attempt)
+
+
+def trail_of(operation_id: int, step: str, attempt: int) -> str:
+    """The text in the reason trail of a job, by which it is found again."""
+    return f"cyclades:op:{operation_id}:{step}.{attempt}"
 
 
 def backoff_seconds(failures: int, first: float, limit: float) -> float:

@@ -41,7 +41,9 @@ class Need:
 
     @property
     def charged_disk_mib(self) -> int:
-        """Mirrored disks take twice their size."""
+        """Mirrored disks take twice their size, and servers without disks none."""
+        if self.disk_template == "diskless":
+            return 0
         return self.disk_mib * 2 if self.disk_template == "drbd" else self.disk_mib
 
 
@@ -78,6 +80,10 @@ def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
         return Placement(None, reasons)
     roomy = [each for each in usable if not _crowded(each)]
     chosen = min(roomy or usable, key=lambda each: (score(each), each.id))
+    for each in usable:
+        if each is not chosen:
+            crowded = bool(roomy) and _crowded(each)
+            reasons[each.name] = "its CPUs are taken" if crowded else "its load is higher"
     return Placement(chosen, reasons)
 
 

@@ -19,11 +19,16 @@ from cyclades_tx.model.operation import (
     SUBMITTING,
     SUCCEEDED,
     Operation,
+    backoff_seconds,
 )
 
 #: How long after a lost answer a job may still turn up in the queue. Creates need no such
 #: wait: a second one of the same name is refused by the cluster itself.
 GRACE = timedelta(seconds=5)
+
+#: Pauses between the tries of a removal that the cluster does not manage.
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
 
 #: The step that removes what a failed creation has left behind.
 CLEAN = "clean"
@@ -39,7 +44,7 @@ class Facts:
     :ivar missing: names of the networks that must be made first.
     :ivar broken: why a network that is needed could not be made; empty: none failed.
     :ivar secret_there: whether the first boot's secrets are still kept; None: not asked.
-    :ivar running_job: for a delete: a job of the change beside it that still runs.
+    :ivar running_job: for a delete: a job of a creation that was given up, which still runs.
     """
 
     job: Job | None = None
@@ -229,7 +234,7 @@ def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) 
             return Finish(FAILED, _first_failure(operation), ABSENT)
         if now >= operation.deadline_at:
             return Finish(FAILED, _first_failure(operation))
-        return Submit(CLEAN, operation.attempt + 1)
+        return _once_more(operation, job, now)
     if facts.seen is UNSEEN:
         return AskInstance()
     if job.status is JobStatus.SUCCESS or (
@@ -252,7 +257,17 @@ def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) 
         return Finish(SUCCEEDED, seen=ABSENT)
     if now >= operation.deadline_at:
         return Finish(FAILED, _failed(job), facts.seen)
-    return Submit("delete", operation.attempt + 1)
+    return _once_more(operation, job, now)
+
+
+def _once_more(operation: Operation, job: Job, now: datetime) -> Step:
+    """Try the same again, each time after a longer pause."""
+    if operation.submitted_at is not None:
+        pause = backoff_seconds(operation.attempt + 1, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        left = operation.submitted_at + timedelta(seconds=pause) - now
+        if left > timedelta(0):
+            return Wait(f"Tries again: {_failed(job)}", left.total_seconds())
+    return Submit(operation.step, operation.attempt + 1)
 
 
 def _first_failure(operation: Operation) -> str:

@@ -104,9 +104,12 @@ async def ensure_leases(querier: Any) -> None:
     )
 
 
-async def take_epoch(querier: Any, cluster_id: int, driver: str) -> int:
-    """Begin a new epoch of a cluster whose advisory lock is held; return its number."""
-    epoch: int = await querier.value(
+async def take_epoch(querier: Any, cluster_id: int, driver: str) -> int | None:
+    """Begin a new epoch of a cluster whose advisory lock is held.
+
+    :return: its number; None when the cluster has no lease row (yet, or any more).
+    """
+    epoch: int | None = await querier.value(
         "update cluster_lease set epoch = epoch + 1, driver = %s where cluster_id = %s"
         " returning epoch",
         (driver, cluster_id),

@@ -22,6 +22,7 @@ from cyclades_tx.store.connection import Connection, is_gone, rows_of
 from cyclades_tx.store.interfaces import Arguments, IDatabase, ITransaction
 from cyclades_tx.store.notifications import Listener
 from cyclades_tx.store.pool import Limits, Pool, PoolStatistics
+from cyclades_tx.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -170,6 +171,7 @@ class Database:
             application_name=application_name,
             waited=lambda seconds: observe("wait", "", seconds),
         )
+        self._turns = Turns(reactor, wait_seconds)
         self._listener = Listener(reactor, dsn, application_name=application_name)
 
     def start(self) -> None:
@@ -222,17 +224,22 @@ class Database:
         return await waiting
 
     async def transaction(
-        self, work: Callable[[Any], Awaitable[T]], name: str = "", retries: int = 3
+        self,
+        work: Callable[[Any], Awaitable[T]],
+        name: str = "",
+        retries: int = 3,
+        turn: str = "",
     ) -> T:
         """Run ``work(transaction)`` between begin and commit; return what it returns.
 
         :param name: a short fixed name for logs, metrics and crash points (``server.create``).
         :param retries: how often the whole is run again after a deadlock or a serialization
             failure, or when the connection turned out to be dead before the first statement.
+        :param turn: transactions with the same word go one after another; see ``store/turns.py``.
         :raise CommitUnknown: when the connection was lost during the commit.
         :raise Unavailable: when no connection can be had, or it was lost on the way.
         """
-        return await self._shielded(self._transaction(work, name, retries), name)
+        return await self._shielded(self._transaction(work, name, retries, turn), name)
 
     def listen(self, channel: str, observer: Callable[[str], None]) -> Callable[[], None]:
         """Call ``observer(payload)`` for each notification; return a function that stops it."""
@@ -316,9 +323,13 @@ class Database:
 
     # -- transactions ----------------------------------------------------------------------
 
-    async def _transaction(self, work: Callable[[Any], Awaitable[T]], name: str, retries: int) -> T:
+    async def _transaction(
+        self, work: Callable[[Any], Awaitable[T]], name: str, retries: int, turn: str
+    ) -> T:
         started = self._reactor.seconds()
         tried = 0
+        if turn:
+            await self._turns.take(turn)
         try:
             while True:
                 connection = await self._pool.acquire()
@@ -345,6 +356,8 @@ class Database:
                     self._pool.put(connection)
                 await deferLater(self._reactor, 0.01 * 2**tried * random.random())
         finally:
+            if turn:
+                self._turns.leave(turn)
             self._observe("transaction", name, self._reactor.seconds() - started)
 
     def _shielded(self, work: Coroutine[Any, Any, T], name: str) -> Deferred[T]:

@@ -46,13 +46,15 @@ class IDatabase(IQuerier):
     """A pool of connections; each bare statement is a transaction of its own."""
 
     async def transaction(
-        work: Callable[[Any], Awaitable[T]], name: str = "", retries: int = 3
+        work: Callable[[Any], Awaitable[T]], name: str = "", retries: int = 3, turn: str = ""
     ) -> T:
         """Run ``work(transaction)`` between begin and commit; return what it returns.
 
         :param name: a short fixed name for logs, metrics and crash points (``server.create``).
         :param retries: how often the whole is run again after a deadlock or a serialization
             failure, or when the connection turned out to be dead before the first statement.
+        :param turn: transactions of this process with the same word go one after another, and
+            hold no connection while they wait; for those that lock the same rows first.
         :raises: whatever ``work`` raises, after a rollback.
         :raises Unavailable: when no connection can be had within the pool's time limit.
         """

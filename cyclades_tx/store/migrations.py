@@ -166,7 +166,7 @@ def refuse_older(missing: Sequence[Migration]) -> None:
         names = ", ".join(migration.name for migration in missing)
         raise SchemaError(
             f"The database is older than this release: {names} must be applied first "
-            "(snf-manage db-migrate)."
+            "(snf-manage database-migrate)."
         )
 
 

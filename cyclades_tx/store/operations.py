@@ -85,14 +85,32 @@ async def check_epoch(tx: Any, cluster_id: int, epoch: int) -> None:
         raise LostLease(f"another process drives cluster {cluster_id} now")
 
 
-async def open_of_server(querier: Any, server_id: int) -> list[Operation]:
-    """The open operations of a server: at most a change and a delete, the change first."""
+async def open_of_server(querier: Any, server_id: int, lock: bool = False) -> list[Operation]:
+    """The open operations of a server: at most a change and a delete, the change first.
+
+    :param lock: whether they stay as they are until the commit: whoever closes an operation
+        because nothing was sent must not be overtaken by the loop that is about to send it.
+    """
     rows = await querier.all(
         f"select {_COLUMNS} from operation where server_id = %s and finished_at is null"
-        " order by (kind = 'delete')",
+        f" order by (kind = 'delete'){' for update' if lock else ''}",
         (server_id,),
     )
     return [operation_of(row) for row in rows]
+
+
+async def unseen_creation(querier: Any, server_id: int) -> Any:
+    """The request of a creation that was given up before anyone saw the end of its job, or None.
+
+    :return: the operation's id, step and attempt, and the job, if it is known.
+    """
+    return await querier.first(
+        "select o.id, s.step, s.attempt, s.job_id from operation o"
+        " join operation_step s on s.operation_id = o.id where o.server_id = %s"
+        " and o.kind = 'create' and o.finished_at is not null and s.step = 'create'"
+        " and s.result = 'unknown' order by s.attempt desc limit 1",
+        (server_id,),
+    )
 
 
 async def open_of_network(querier: Any, network_id: int, cluster_id: int) -> Operation | None:
@@ -127,16 +145,29 @@ async def open_keys(querier: Any, cluster_id: int) -> list[Any]:
     )
 
 
+async def seconds_left(querier: Any, operation_id: int) -> float:
+    """How long it is until an operation's deadline; 0 when that has passed."""
+    left: float = await querier.value(
+        "select greatest(extract(epoch from deadline_at - now()), 0)::float8 from operation"
+        " where id = %s",
+        (operation_id,),
+    )
+    return left
+
+
 async def mark_submitting(tx: Any, operation: Operation, step: str, attempt: int) -> bool:
     """Write down that a request is about to be sent.
 
-    :return: False when the operation was closed meanwhile: then nothing may be sent.
+    :return: False when the operation was closed, or taken further, since it was read: then
+        nothing may be sent.
     """
     changed = await tx.run(
         "update operation set state = 'submitting', step = %s, attempt = %s, job_id = null,"
-        " job_status = null, submitted_at = now(), started_at = coalesce(started_at, now()),"
-        " reason = '' where id = %s and finished_at is null",
-        (step, attempt, operation.id),
+        " job_status = null, submitted_at = clock_timestamp(),"
+        " started_at = coalesce(started_at, now()), reason = ''"
+        " where id = %s and finished_at is null and state = %s"
+        " and submitted_at is not distinct from %s",
+        (step, attempt, operation.id, operation.state, operation.submitted_at),
     )
     if not changed:
         return False
@@ -163,17 +194,16 @@ async def mark_submitted(tx: Any, operation_id: int, step: str, attempt: int, jo
     )
 
 
-async def mark_unsent(
-    querier: Any, operation_id: int, state: str, reason: str, seconds: float
-) -> None:
+async def mark_unsent(tx: Any, operation_id: int, state: str, reason: str, seconds: float) -> None:
     """Nothing was sent, or nobody knows: try again after a pause.
 
-    :param state: ``pending`` when surely nothing was sent, ``submitting`` when it may have been.
+    :param state: ``pending`` when surely nothing was ever sent, ``submitting`` when it may have
+        been.
     """
-    await querier.run(
+    await tx.run(
         "update operation set state = %s, reason = %s, failures = failures + 1,"
         " wake_at = now() + make_interval(secs => %s)"
-        " where id = %s and finished_at is null",
+        " where id = %s and state = 'submitting'",
         (state, reason, seconds, operation_id),
     )
 

@@ -6,7 +6,7 @@
 # Needs root on Debian. A missing package "ganeti" is installed only with CI=true or REAL=1.
 # May be run again: what is there already is kept, what has stopped is started.
 # At the end it prints how to reach the cluster, one "key=value" a line:
-#   name address port username password_file certificate command group os link bridge
+#   name address port username password_file certificate command group os hypervisor link bridge
 # "bridge" is empty where the machine lets nobody make bridges: use networks of mode routed.
 # ganeti-down.sh [N] --purge removes everything again.
 set -euo pipefail
@@ -200,6 +200,7 @@ certificate=$home/certificate.pem
 command=$home/command
 group=default
 os=snf-image+default
+hypervisor=fake
 link=100
 bridge=$bridge
 REPORT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class RealGaneti:
     certificate_pem: str
     group: str
     os: str
+    hypervisor: str
     link: str
     bridge: str
     runner: str
@@ -64,6 +66,18 @@ class RealGaneti:
     def start(self) -> None:
         """Start its daemons again."""
         _up(self.number)
+
+    def hang(self) -> None:
+        """Stop its daemons in their tracks: they accept and do not answer."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Undo :meth:`hang`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for file in Path(self.runner).parent.glob("*/var/run/ganeti/ganeti-*.pid"):
+            os.kill(int(file.read_text()), number)
 
 
 class RealGanetis:
@@ -104,6 +118,7 @@ def start_ganeti(number: int) -> RealGaneti:
         certificate_pem=Path(facts["certificate"]).read_text(),
         group=facts["group"],
         os=facts["os"],
+        hypervisor=facts["hypervisor"],
         link=facts["link"],
         bridge=facts["bridge"],
         runner=facts["command"],

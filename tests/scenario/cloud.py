@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
 from cyclades_tx.trial import TrialCluster
+from tests.real.ganeti import RealGaneti
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
@@ -118,11 +119,106 @@ class Simulators:
         return True
 
 
-class Service:
-    """One twistd process of the service."""
+class RealClusters:
+    """Real clusters, which outlive a test; what it made on them is removed after it.
 
-    def __init__(self, folder: Path, dsn: str, name: str = "one", more: str = "") -> None:
+    :param prefix: what the names of this test's instances and networks begin with.
+    """
+
+    def __init__(self, ganetis: Sequence[RealGaneti], prefix: str) -> None:
+        self.prefix = prefix
+        self.ganetis = {ganeti.name: ganeti for ganeti in ganetis}
+        self.clusters = [
+            TrialCluster(
+                each.name,
+                "https",
+                each.address,
+                each.port,
+                each.username,
+                each.password,
+                each.certificate_pem,
+                each.hypervisor,
+            )
+            for each in ganetis
+        ]
+
+    def start(self) -> None:
+        """See to it that all of them run."""
+        for ganeti in self.ganetis.values():
+            ganeti.start()
+
+    def instances(self) -> dict[str, str]:
+        """This test's instances, with the cluster's name; doubles are an error."""
+        found: dict[str, str] = {}
+        for ganeti in self.ganetis.values():
+            for name in ganeti.instances():
+                if name.startswith(self.prefix):
+                    assert name not in found, f"{name} is on two clusters"
+                    found[name] = ganeti.name
+        return found
+
+    def stop(self) -> None:
+        """Remove this test's instances; its networks hurt nobody."""
+        self.start()
+        for name, cluster in self.instances().items():
+            self.ganetis[cluster].command(
+                "gnt-instance", "remove", "--force", "--shutdown-timeout=0", name
+            )
+
+    def kill(self) -> None:
+        """Nothing: the end of the whole run removes the clusters."""
+
+
+class OpenStack:
+    """The real client, as a person calls it.
+
+    :param folder: its home, with ``clouds.yaml`` in it.
+    """
+
+    def __init__(self, folder: Path, cloud: str = "demo") -> None:
+        self._folder = folder
+        self._environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "OS_CLIENT_CONFIG_FILE": str(folder / "clouds.yaml"),
+            "OS_CLOUD": cloud,
+        }
+
+    def __call__(self, *words: str) -> str:
+        """Run a command; return what it printed.
+
+        :raise AssertionError: when it fails.
+        """
+        done = subprocess.run(
+            [Path(sys.executable).with_name("openstack"), *words],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def json(self, *words: str) -> Any:
+        """Run a command with ``-f json``; return what it said."""
+        return json.loads(self(*words, "-f", "json"))
+
+
+class Service:
+    """One twistd process of the service.
+
+    :param more: more tables of the configuration.
+    :param ganeti: more lines of its table ``ganeti``.
+    """
+
+    def __init__(
+        self, folder: Path, dsn: str, name: str = "one", more: str = "", ganeti: str = ""
+    ) -> None:
         self.folder = folder
+        self.ganeti = ganeti
         self.port = free_port()
         self.admin_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -139,7 +235,7 @@ class Service:
             '[database]\ndsn_file = "dsn"\n[identity]\npassword_scrypt_log2n = 12\n'
             '[ganeti]\nkeyring_file = "keyring"\npoll_active_seconds = 0.1\n'
             "poll_idle_seconds = 1.0\nlease_seconds = 4.0\nbreaker_pause_limit_seconds = 2.0\n"
-            "[quota]\nvm = 100000\ncpu = 100000\ntotal_cpu = 100000\nram_mib = 100000000\n"
+            f"{ganeti}[quota]\nvm = 100000\ncpu = 100000\ntotal_cpu = 100000\nram_mib = 100000000\n"
             f"total_ram_mib = 100000000\ndisk_gib = 100000000\n{more}"
             f'[log]\nfile = "{self.log}"\n'
         )
@@ -360,7 +456,7 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def ended(*things: Service | Simulators) -> Iterator[None]:
+def ended(*things: Service | Simulators | RealClusters) -> Iterator[None]:
     """End all of them in the end, whatever happened."""
     try:
         yield

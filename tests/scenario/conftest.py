@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,16 +14,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.scenario.cloud import Books, Client, Service, Simulators
+from tests.real.ganeti import GANETIS
+from tests.scenario.cloud import Books, Client, RealClusters, Service, Simulators
+
+_prefixes = itertools.count(1)
 
 
 @dataclass
 class Cloud:
-    """Simulated clusters that run, one service that does not yet, and a seeded database."""
+    """Clusters that run, one service that does not yet, and a seeded database."""
 
     folder: Path
     dsn: str
-    simulators: Simulators
+    simulators: Simulators | RealClusters
     service: Service
     books: Books
     flavor: str
@@ -39,7 +44,7 @@ class Cloud:
 
     def another_service(self, name: str, more: str = "") -> Service:
         """One more process on the same database."""
-        service = Service(self.folder, self.dsn, name, more)
+        service = Service(self.folder, self.dsn, name, more, self.service.ganeti)
         self.more_services.append(service)
         return service
 
@@ -53,9 +58,19 @@ def make_cloud(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
     """Make a cloud; everything of it is ended after the test."""
     made: list[Cloud] = []
 
-    def make(clusters: int = 1, job_seconds: float = 0.3, more: str = "") -> Cloud:
-        simulators = Simulators(tmp_path, clusters, job_seconds)
-        service = Service(tmp_path, dsn, more=more)
+    def make(
+        clusters: int = 1, job_seconds: float = 0.3, more: str = "", real: bool = False
+    ) -> Cloud:
+        simulators: Simulators | RealClusters
+        ganeti = ""
+        if real:
+            # A name of its own for each test, since the clusters see all of them.
+            prefix = f"t{os.getpid()}x{next(_prefixes)}-"
+            simulators = RealClusters(GANETIS.get(clusters), prefix)
+            ganeti = f'instance_prefix = "{prefix}"\n'
+        else:
+            simulators = Simulators(tmp_path, clusters, job_seconds)
+        service = Service(tmp_path, dsn, more=more, ganeti=ganeti)
         books = Books(dsn)
         cloud = Cloud(tmp_path, dsn, simulators, service, books, "", "", "", [])
         made.append(cloud)
