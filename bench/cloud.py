@@ -25,7 +25,7 @@ from cyclades_tx.ganeti.simulator import SimulatorCredentials
 from cyclades_tx.lag import PERIOD_VARIABLE
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
-from cyclades_tx.trial import TrialCluster
+from cyclades_tx.trial_seed import TrialCluster
 
 ROOT = Path(__file__).resolve().parent.parent
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
@@ -138,7 +138,11 @@ class Simulators:
         self.clusters: list[TrialCluster] = []
         tables = []
         for number in range(1, count + 1):
-            name, port, users = f"bench{number}.example.org", free_port(), folder / f"{number}.users"
+            name, port, users = (
+                f"bench{number}.example.org",
+                free_port(),
+                folder / f"{number}.users",
+            )
             username, password = SimulatorCredentials.load_or_make(users).writer
             tables.append(
                 f'[[cluster]]\nname = "{name}"\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
@@ -225,8 +229,10 @@ class Cloud:
         # Not before every cluster was looked at: the first look makes the first placement good.
         count = len(self._simulators.clusters)
         until(
-            lambda: self.rows("select count(*) from cluster where statistics_at is not null")
-            == [(count,)],
+            lambda: (
+                self.rows("select count(*) from cluster where statistics_at is not null")
+                == [(count,)]
+            ),
             "the service has seen every cluster",
             START_SECONDS,
         )

@@ -51,9 +51,7 @@ def ratio(
     :param other: those of the reference in the same rounds.
     """
     each = [mine / its for mine, its in zip(ours, other, strict=True)]
-    return Figure(
-        name, statistics.median(each), "", ">=", goal, (min(each), max(each)), note
-    )
+    return Figure(name, statistics.median(each), "", ">=", goal, (min(each), max(each)), note)
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -32,7 +32,5 @@ def run(cloud: Cloud, count: int = COUNT) -> list[Figure]:
             one.close()
     return [
         Figure("memory of the empty service", empty_mib, "MiB"),
-        Figure(
-            f"memory of {count} idle connections", full_mib - empty_mib, "MiB", "<", 60.0
-        ),
+        Figure(f"memory of {count} idle connections", full_mib - empty_mib, "MiB", "<", 60.0),
     ]

@@ -27,7 +27,9 @@ class QuietSite(Site):
         """Write nothing."""
 
 
-def application(database: Database, statements: dict[str, Statement], bodies: dict[str, bytes]) -> Klein:
+def application(
+    database: Database, statements: dict[str, Statement], bodies: dict[str, bytes]
+) -> Klein:
     """The handlers.
 
     :param statements: what ``/document/NAME`` runs.

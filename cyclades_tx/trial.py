@@ -19,7 +19,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +27,7 @@ from cyclades_tx.errors import CycladesError
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.store.embedded import EmbeddedError, EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
+from cyclades_tx.trial_seed import TrialCluster
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -35,20 +35,6 @@ STOP_SECONDS = 30.0
 #: Where the scripts for real clusters keep each cluster, in a folder named by its number.
 REAL_CLUSTERS = Path("/srv/cytx")
 MOST_REAL_CLUSTERS = 99
-
-
-@dataclass(frozen=True)
-class TrialCluster:
-    """A cluster of the trial run, as the database must know it."""
-
-    name: str
-    scheme: str
-    host: str
-    port: int
-    username: str
-    password: str
-    certificate: str | None
-    hypervisor: str
 
 
 class Trial:

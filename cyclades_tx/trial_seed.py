@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import dataclass
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.config import Config
 from cyclades_tx.errors import NotFound
@@ -16,8 +17,20 @@ from cyclades_tx.model import password
 from cyclades_tx.store import flavors
 from cyclades_tx.world import World
 
-if TYPE_CHECKING:
-    from cyclades_tx.trial import TrialCluster
+
+@dataclass(frozen=True)
+class TrialCluster:
+    """A cluster of the trial run, as the database must know it."""
+
+    name: str
+    scheme: str
+    host: str
+    port: int
+    username: str
+    password: str
+    certificate: str | None
+    hypervisor: str
+
 
 #: name, CPUs, MiB, GiB
 FLAVORS = (("tiny", 1, 128, 1), ("small", 1, 512, 5), ("medium", 2, 1024, 10))

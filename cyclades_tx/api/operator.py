@@ -18,7 +18,8 @@ from cyclades_tx.api.compute.new_server import metadata_of, name_of
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.frame import Call, Frame, Reply, Service
 from cyclades_tx.errors import NotFound
-from cyclades_tx.flows.servers import NewServer, Servers, WantedNic
+from cyclades_tx.flows.servers import Servers
+from cyclades_tx.model.server import NewServer, WantedNic
 from cyclades_tx.model.who import ADMIN
 
 SERVICE = Service("operator", nova_fault)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID, uuid4
-
-import orjson
+from uuid import uuid4
 
 from cyclades_tx.errors import (
     BadRequest,
@@ -26,11 +24,22 @@ from cyclades_tx.errors import (
 )
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
+from cyclades_tx.flows.server_details import ServerDetails
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.model import password, placement, quota
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.moves import ABSENT, ALLOWED
 from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED, Operation
+from cyclades_tx.model.server import (
+    MAX_METADATA,
+    MAX_PERSONALITY,
+    MAX_TAGS,
+    BootImage,
+    Created,
+    NewServer,
+    first_boot,
+    hostname_of,
+)
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
 from cyclades_tx.store import clusters as cluster_rows
@@ -46,71 +55,6 @@ from cyclades_tx.store import (
 )
 from cyclades_tx.vault import ISecretStore
 
-MAX_METADATA = 128
-MAX_PERSONALITY = 5
-MAX_TAGS = 50
-
-
-@dataclass(frozen=True)
-class WantedNic:
-    """An interface that a new server should have: on a network, or a port that exists."""
-
-    network_ref: str | None = None
-    port_ref: str | None = None
-    fixed_ip: str | None = None
-
-
-@dataclass(frozen=True)
-class Personality:
-    """A file to be written into the new machine at its first boot."""
-
-    path: str
-    contents: bytes = field(repr=False)
-    owner: str = "root"
-    group: str = "root"
-    mode: int = 0o440
-
-
-@dataclass(frozen=True)
-class NewServer:
-    """What is asked for.
-
-    :ivar networks: None: the shared networks choose themselves; (): no interface at all.
-    """
-
-    name: str
-    flavor_ref: str
-    image_ref: str | None = None
-    networks: tuple[WantedNic, ...] | None = None
-    key_name: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    user_data: bytes | None = field(default=None, repr=False)
-    personality: tuple[Personality, ...] = field(default=(), repr=False)
-    admin_password: str | None = field(default=None, repr=False)
-    security_groups: tuple[str, ...] | None = None
-    availability_zone: str | None = None
-    config_drive: bool = False
-    description: str | None = None
-    hostname: str | None = None
-    tags: tuple[str, ...] = ()
-    min_count: int = 1
-    max_count: int = 1
-    access_ipv4: str | None = None
-    access_ipv6: str | None = None
-    disk_config: str = "MANUAL"
-    #: Only operators: the cluster, past the allocator.
-    cluster_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Created:
-    """What a creation gives back."""
-
-    uuids: tuple[str, ...]
-    admin_password: str = field(repr=False)
-    reservation_id: str
-    security_groups: tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class _Parts:
@@ -123,7 +67,7 @@ class _Parts:
     candidates: tuple[placement.Candidate, ...]
 
 
-class Servers:
+class Servers(ServerDetails):
     """The flows of servers.
 
     :param keyring: seals what must not be read in the database.
@@ -144,7 +88,7 @@ class Servers:
         vmapi: VmapiSection,
         source: random.Random | None = None,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._vault = vault
         self._keyring = keyring
         self._networks_flow = networks_flow
@@ -284,7 +228,10 @@ class Servers:
         token = base64.urlsafe_b64encode(self._source.getrandbits(256).to_bytes(32, "big"))
         config_token = token.decode().rstrip("=")
         amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, flavor.disk_gib)
-        secret = _first_boot(new, name, admin_password, parts)
+        boot_image = BootImage(
+            parts.image.location, parts.image.disk_format, parts.image.properties
+        )
+        secret = first_boot(new, name, admin_password, boot_image, parts.public_key)
 
         async def work(tx: Any) -> None:
             holdings = await quotas.lock(tx, project_id)
@@ -294,7 +241,7 @@ class Servers:
                 servers.NewRow(
                     uuid=uuid,
                     name=name,
-                    hostname=new.hostname or _hostname(name, uuid),
+                    hostname=new.hostname or hostname_of(name, uuid),
                     description=new.description,
                     user_id=who.user_id,
                     project_id=project_id,
@@ -511,193 +458,8 @@ class Servers:
 
         await self._database.transaction(work, f"server.{kind}")
 
-    async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> None:
-        """Change what only the database knows: name, description, access addresses, host name."""
-        columns: dict[str, Any] = {
-            key: changes[key]
-            for key in ("name", "description", "access_ipv4", "access_ipv6", "hostname")
-            if key in changes
-        }
-
-        async def work(tx: Any) -> None:
-            server, _ = await self._lock(tx, who, ref)
-            if columns:
-                assignments = ", ".join(f"{column} = %({column})s" for column in columns)
-                await tx.run(
-                    f"update server set {assignments}, updated_at = now() where id = %(id)s",
-                    {**columns, "id": server.id},
-                )
-
-        await self._database.transaction(work, "server.update")
-
-    async def set_metadata(
-        self, who: Who, ref: str, items: dict[str, str], replace: bool
-    ) -> dict[str, str]:
-        """Add metadata items, or put them in place of all there are; return what is there then."""
-
-        async def work(tx: Any) -> dict[str, str]:
-            server, _ = await self._lock(tx, who, ref)
-            if replace:
-                await tx.run("delete from server_metadata where server_id = %s", (server.id,))
-            await servers.set_metadata(tx, server.id, items)
-            rows = await tx.all(
-                "select key, value from server_metadata where server_id = %s order by key",
-                (server.id,),
-            )
-            if len(rows) > MAX_METADATA:
-                raise Forbidden(f"A server may have at most {MAX_METADATA} metadata items.")
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-            return {row.key: row.value for row in rows}
-
-        found: dict[str, str] = await self._database.transaction(work, "server.metadata")
-        return found
-
-    async def delete_metadata(self, who: Who, ref: str, key: str) -> None:
-        """Remove a metadata item.
-
-        :raise NotFound: when there is none with that key.
-        """
-
-        async def work(tx: Any) -> None:
-            server, _ = await self._lock(tx, who, ref)
-            gone = await tx.run(
-                "delete from server_metadata where server_id = %s and key = %s", (server.id, key)
-            )
-            if not gone:
-                raise NotFound("Metadata item was not found", "metadata")
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-
-        await self._database.transaction(work, "server.metadata")
-
-    async def set_tags(self, who: Who, ref: str, tags: tuple[str, ...]) -> None:
-        """Put these tags in place of all there are."""
-        if len(tags) > MAX_TAGS:
-            raise BadRequest(f"A server may have at most {MAX_TAGS} tags.")
-
-        async def work(tx: Any) -> None:
-            server, _ = await self._lock(tx, who, ref)
-            await tx.run("delete from server_tag where server_id = %s", (server.id,))
-            await servers.add_tags(tx, server.id, tags)
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-
-        await self._database.transaction(work, "server.tags")
-
-    async def add_tag(self, who: Who, ref: str, tag: str) -> bool:
-        """Add one tag; False when it was there already."""
-
-        async def work(tx: Any) -> bool:
-            server, _ = await self._lock(tx, who, ref)
-            before = await servers.tags_of(tx, server.id)
-            if tag in before:
-                return False
-            if len(before) >= MAX_TAGS:
-                raise BadRequest(f"A server may have at most {MAX_TAGS} tags.")
-            await servers.add_tags(tx, server.id, (tag,))
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-            return True
-
-        return bool(await self._database.transaction(work, "server.tags"))
-
-    async def delete_tag(self, who: Who, ref: str, tag: str) -> None:
-        """Remove one tag.
-
-        :raise NotFound: when the server has no such tag.
-        """
-
-        async def work(tx: Any) -> None:
-            server, _ = await self._lock(tx, who, ref)
-            gone = await tx.run(
-                "delete from server_tag where server_id = %s and tag = %s", (server.id, tag)
-            )
-            if not gone:
-                raise NotFound(f"Server {ref} has no tag '{tag}'", "tag")
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-
-        await self._database.transaction(work, "server.tags")
-
-    async def lock(self, who: Who, ref: str, reason: str | None) -> None:
-        """Keep the owner from changing a server by accident."""
-        await self._set_lock(who, ref, True, reason)
-
-    async def unlock(self, who: Who, ref: str) -> None:
-        """Undo :meth:`lock`."""
-        await self._set_lock(who, ref, False, None)
-
-    async def _set_lock(self, who: Who, ref: str, locked: bool, reason: str | None) -> None:
-        async def work(tx: Any) -> None:
-            server, _ = await self._lock(tx, who, ref)
-            await tx.run(
-                "update server set locked = %s, locked_reason = %s, updated_at = now()"
-                " where id = %s",
-                (locked, reason, server.id),
-            )
-
-        await self._database.transaction(work, "server.lock")
-
-    async def _lock(self, tx: Any, who: Who, ref: str) -> tuple[Any, dict[str, quota.Holding]]:
-        """Lock the holdings of a server's project, then its row; return the row and them.
-
-        :raise NotFound: when there is none, or the caller may not see it.
-        """
-        found = await servers.find(tx, ref, who)
-        if found is None:
-            raise _no_server(ref)
-        holdings = await quotas.lock(tx, found.project_id)
-        server = await servers.lock(tx, found.id)
-        if server.deleted:
-            raise _no_server(ref)
-        if server.suspended and not who.admin:
-            raise Forbidden("An administrator has suspended this server.")
-        return server, holdings
-
-    @staticmethod
-    def _refuse_locked(who: Who, server: Any) -> None:
-        if server.locked and not who.admin:
-            raise Conflict(f"Instance {server.uuid} is locked", "locked")
-
-
-def _no_server(ref: str) -> NotFound:
-    return NotFound(f"Instance {ref} could not be found.", "server")
-
 
 def _project(who: Who) -> str:
     if who.project_id is None:
         raise Forbidden("This needs a token that is scoped to a project.")
     return who.project_id
-
-
-def _hostname(name: str, uuid: UUID) -> str:
-    """A host name out of a server's name (RFC 1123), or out of its UUID."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in name.lower())
-    kept = kept.strip("-.")[:63].strip("-.")
-    return kept or f"server-{uuid}"
-
-
-def _first_boot(new: NewServer, name: str, admin_password: str, parts: _Parts) -> bytes:
-    """The document that the new machine fetches once (snf-image's variables)."""
-    document: dict[str, str] = {
-        "img_id": parts.image.location or "null",
-        "img_format": parts.image.disk_format,
-        "img_passwd": admin_password,
-        "img_personality": orjson.dumps(
-            [
-                {
-                    "path": each.path,
-                    "contents": base64.b64encode(each.contents).decode(),
-                    "owner": each.owner,
-                    "group": each.group,
-                    "mode": each.mode,
-                }
-                for each in new.personality
-            ]
-        ).decode(),
-        "img_properties": orjson.dumps(
-            {key.upper(): value for key, value in parts.image.properties.items()}
-        ).decode(),
-        "hostname": new.hostname or name,
-    }
-    if parts.public_key is not None:
-        document["auth_keys"] = parts.public_key
-    if new.user_data is not None:
-        document["cloud_userdata"] = base64.b64encode(new.user_data).decode()
-    return orjson.dumps(document)

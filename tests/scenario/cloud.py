@@ -25,7 +25,7 @@ from cyclades_tx.crash import VARIABLE
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
-from cyclades_tx.trial import TrialCluster
+from cyclades_tx.trial_seed import TrialCluster
 from tests.real.ganeti import RealGaneti
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
@@ -259,6 +259,8 @@ class Service:
             )
         if wait:
             until(self.ready_or_dead, "the service is ready", START_SECONDS)
+            errors = self.folder / "service.err"
+            assert crash_at or not self.dead(), errors.read_text()[-2000:]
 
     def ready_or_dead(self) -> bool:
         """Whether it answers, or has ended."""

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from cyclades_tx.config import Config
-from cyclades_tx.trial import TrialCluster
-from cyclades_tx.trial_seed import run
+from cyclades_tx.trial_seed import TrialCluster, run
 
 if __name__ == "__main__":
     said = json.load(sys.stdin)

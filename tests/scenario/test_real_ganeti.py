@@ -25,7 +25,6 @@ from tests.scenario.cloud import (
     OpenStack,
     RealClusters,
     Refused,
-    end,
     free_port,
     until,
 )
@@ -153,9 +152,7 @@ def used(cloud: Cloud) -> dict[str, int]:
 
 def taken_addresses(cloud: Cloud) -> int:
     """How many addresses of the shared network are taken by servers."""
-    (row,) = cloud.books.rows(
-        "select count(*) as count from port where server_id is not null"
-    )
+    (row,) = cloud.books.rows("select count(*) as count from port where server_id is not null")
     count: int = row.count
     return count
 
@@ -253,9 +250,7 @@ def test_a_cluster_that_is_away_slows_nobody_and_heals_by_itself(
     )
     for server in (to_stop, to_delete, to_keep):
         becomes(client, server, "ACTIVE", 60)
-    instances = {
-        server: instance_of(cloud, server) for server in (to_stop, to_delete, to_keep)
-    }
+    instances = {server: instance_of(cloud, server) for server in (to_stop, to_delete, to_keep)}
     go_away(away)
     try:
         act(client, to_stop, "os-stop")
@@ -471,7 +466,7 @@ def test_the_trial_run_starts_real_clusters_and_finds_them_again(folder: Path) -
                 assert [instances_of(number) for number in numbers] == [[], []]
         finally:
             process.send_signal(signal.SIGINT)
-            end(process)
+            process.wait(60)
         assert process.returncode == 0, output.read_text()
         assert "Traceback" not in output.read_text()
 

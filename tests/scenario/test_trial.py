@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,10 @@ class TrialRun:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def shows(self, server: str, *statuses: str) -> bool:
+        """Whether a server has one of these statuses."""
+        return self.openstack(f"server show -f value -c status {server}").strip() in statuses
+
     def _ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.said()
@@ -118,11 +123,7 @@ def test_the_commands_of_the_readme_work_and_a_second_run_finds_everything(trial
         said[command.split(" --")[0]] = trial.openstack(command)
         if command.startswith(("server stop", "server start")):
             wanted = "SHUTOFF" if "stop" in command else "ACTIVE"
-            until(
-                lambda: wanted in trial.openstack("server show -f value -c status first"),
-                wanted,
-                30,
-            )
+            until(partial(trial.shows, "first", wanted), wanted, 30)
     assert len(said) >= 14
     assert "tiny" in said["flavor list"]
     assert "debian-12" in said["image list"]
@@ -174,10 +175,7 @@ def test_a_killed_service_is_told_and_the_next_run_goes_on(trial: TrialRun) -> N
     assert "The service ended" in trial.said()
     trial.start()
     until(
-        lambda: (
-            trial.openstack("server show -f value -c status survivor").strip()
-            in ("ACTIVE", "ERROR")
-        ),
+        partial(trial.shows, "survivor", "ACTIVE", "ERROR"),
         "the server has come to rest",
         60,
     )

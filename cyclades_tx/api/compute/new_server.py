@@ -17,7 +17,7 @@ from cyclades_tx.api.compute.filters import FALSE, TRUE
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Forbidden
-from cyclades_tx.flows.servers import NewServer, Personality, WantedNic
+from cyclades_tx.model.server import NewServer, Personality, WantedNic
 
 #: Printable, and no white space at either end.
 NAME = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,255}(?<!\s)")

@@ -15,8 +15,8 @@ from cyclades_tx.api.compute import app
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.flows.keypairs import KeyPairs
-from cyclades_tx.flows.servers import Created, NewServer
 from cyclades_tx.identity.memory import MemoryIdentity
+from cyclades_tx.model.server import Created, NewServer
 from cyclades_tx.model.who import ADMIN, READER, Who
 from cyclades_tx.testing import builders
 from cyclades_tx.testing.shapes import misfits

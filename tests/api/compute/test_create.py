@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from cyclades_tx.flows.servers import NewServer, Personality, WantedNic
+from cyclades_tx.model.server import NewServer, Personality, WantedNic
 
 IMAGE = "11111111-2222-4333-8444-555555555555"
 OTHER = "99999999-2222-4333-8444-555555555555"

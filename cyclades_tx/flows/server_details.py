@@ -1,0 +1,166 @@
+"""What only the database knows of a server: names, metadata, tags, locks; no cluster is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
+from cyclades_tx.model import quota
+from cyclades_tx.model.server import MAX_METADATA, MAX_TAGS
+from cyclades_tx.model.who import Who
+from cyclades_tx.store import quotas, servers
+
+
+class ServerDetails:
+    """The flows of a server's details; every change locks holdings, then the server."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> None:
+        """Change what only the database knows: name, description, access addresses, host name."""
+        columns: dict[str, Any] = {
+            key: changes[key]
+            for key in ("name", "description", "access_ipv4", "access_ipv6", "hostname")
+            if key in changes
+        }
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            if columns:
+                assignments = ", ".join(f"{column} = %({column})s" for column in columns)
+                await tx.run(
+                    f"update server set {assignments}, updated_at = now() where id = %(id)s",
+                    {**columns, "id": server.id},
+                )
+
+        await self._database.transaction(work, "server.update")
+
+    async def set_metadata(
+        self, who: Who, ref: str, items: dict[str, str], replace: bool
+    ) -> dict[str, str]:
+        """Add metadata items, or put them in place of all there are; return what is there then."""
+
+        async def work(tx: Any) -> dict[str, str]:
+            server, _ = await self._lock(tx, who, ref)
+            if replace:
+                await tx.run("delete from server_metadata where server_id = %s", (server.id,))
+            await servers.set_metadata(tx, server.id, items)
+            rows = await tx.all(
+                "select key, value from server_metadata where server_id = %s order by key",
+                (server.id,),
+            )
+            if len(rows) > MAX_METADATA:
+                raise Forbidden(f"A server may have at most {MAX_METADATA} metadata items.")
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+            return {row.key: row.value for row in rows}
+
+        found: dict[str, str] = await self._database.transaction(work, "server.metadata")
+        return found
+
+    async def delete_metadata(self, who: Who, ref: str, key: str) -> None:
+        """Remove a metadata item.
+
+        :raise NotFound: when there is none with that key.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            gone = await tx.run(
+                "delete from server_metadata where server_id = %s and key = %s", (server.id, key)
+            )
+            if not gone:
+                raise NotFound("Metadata item was not found", "metadata")
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+
+        await self._database.transaction(work, "server.metadata")
+
+    async def set_tags(self, who: Who, ref: str, tags: tuple[str, ...]) -> None:
+        """Put these tags in place of all there are."""
+        if len(tags) > MAX_TAGS:
+            raise BadRequest(f"A server may have at most {MAX_TAGS} tags.")
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            await tx.run("delete from server_tag where server_id = %s", (server.id,))
+            await servers.add_tags(tx, server.id, tags)
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+
+        await self._database.transaction(work, "server.tags")
+
+    async def add_tag(self, who: Who, ref: str, tag: str) -> bool:
+        """Add one tag; False when it was there already."""
+
+        async def work(tx: Any) -> bool:
+            server, _ = await self._lock(tx, who, ref)
+            before = await servers.tags_of(tx, server.id)
+            if tag in before:
+                return False
+            if len(before) >= MAX_TAGS:
+                raise BadRequest(f"A server may have at most {MAX_TAGS} tags.")
+            await servers.add_tags(tx, server.id, (tag,))
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+            return True
+
+        return bool(await self._database.transaction(work, "server.tags"))
+
+    async def delete_tag(self, who: Who, ref: str, tag: str) -> None:
+        """Remove one tag.
+
+        :raise NotFound: when the server has no such tag.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            gone = await tx.run(
+                "delete from server_tag where server_id = %s and tag = %s", (server.id, tag)
+            )
+            if not gone:
+                raise NotFound(f"Server {ref} has no tag '{tag}'", "tag")
+            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+
+        await self._database.transaction(work, "server.tags")
+
+    async def lock(self, who: Who, ref: str, reason: str | None) -> None:
+        """Keep the owner from changing a server by accident."""
+        await self._set_lock(who, ref, True, reason)
+
+    async def unlock(self, who: Who, ref: str) -> None:
+        """Undo :meth:`lock`."""
+        await self._set_lock(who, ref, False, None)
+
+    async def _set_lock(self, who: Who, ref: str, locked: bool, reason: str | None) -> None:
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            await tx.run(
+                "update server set locked = %s, locked_reason = %s, updated_at = now()"
+                " where id = %s",
+                (locked, reason, server.id),
+            )
+
+        await self._database.transaction(work, "server.lock")
+
+    async def _lock(self, tx: Any, who: Who, ref: str) -> tuple[Any, dict[str, quota.Holding]]:
+        """Lock the holdings of a server's project, then its row; return the row and them.
+
+        :raise NotFound: when there is none, or the caller may not see it.
+        """
+        found = await servers.find(tx, ref, who)
+        if found is None:
+            raise _no_server(ref)
+        holdings = await quotas.lock(tx, found.project_id)
+        server = await servers.lock(tx, found.id)
+        if server.deleted:
+            raise _no_server(ref)
+        if server.suspended and not who.admin:
+            raise Forbidden("An administrator has suspended this server.")
+        return server, holdings
+
+    @staticmethod
+    def _refuse_locked(who: Who, server: Any) -> None:
+        if server.locked and not who.admin:
+            raise Conflict(f"Instance {server.uuid} is locked", "locked")
+
+
+def _no_server(ref: str) -> NotFound:
+    return NotFound(f"Instance {ref} could not be found.", "server")

@@ -1,0 +1,123 @@
+"""Servers as they are asked for, and what a new one is told at its first boot."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import orjson
+
+MAX_METADATA = 128
+MAX_PERSONALITY = 5
+MAX_TAGS = 50
+
+
+@dataclass(frozen=True)
+class WantedNic:
+    """An interface that a new server should have: on a network, or a port that exists."""
+
+    network_ref: str | None = None
+    port_ref: str | None = None
+    fixed_ip: str | None = None
+
+
+@dataclass(frozen=True)
+class Personality:
+    """A file to be written into the new machine at its first boot."""
+
+    path: str
+    contents: bytes = field(repr=False)
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o440
+
+
+@dataclass(frozen=True)
+class NewServer:
+    """What is asked for.
+
+    :ivar networks: None: the shared networks choose themselves; (): no interface at all.
+    """
+
+    name: str
+    flavor_ref: str
+    image_ref: str | None = None
+    networks: tuple[WantedNic, ...] | None = None
+    key_name: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    user_data: bytes | None = field(default=None, repr=False)
+    personality: tuple[Personality, ...] = field(default=(), repr=False)
+    admin_password: str | None = field(default=None, repr=False)
+    security_groups: tuple[str, ...] | None = None
+    availability_zone: str | None = None
+    config_drive: bool = False
+    description: str | None = None
+    hostname: str | None = None
+    tags: tuple[str, ...] = ()
+    min_count: int = 1
+    max_count: int = 1
+    access_ipv4: str | None = None
+    access_ipv6: str | None = None
+    disk_config: str = "MANUAL"
+    #: Only operators: the cluster, past the allocator.
+    cluster_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Created:
+    """What a creation gives back."""
+
+    uuids: tuple[str, ...]
+    admin_password: str = field(repr=False)
+    reservation_id: str
+    security_groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BootImage:
+    """What a first boot must know of its image."""
+
+    location: str | None
+    disk_format: str
+    properties: Mapping[str, str]
+
+
+def hostname_of(name: str, uuid: UUID) -> str:
+    """A host name out of a server's name (RFC 1123), or out of its UUID."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in name.lower())
+    kept = kept.strip("-.")[:63].strip("-.")
+    return kept or f"server-{uuid}"
+
+
+def first_boot(
+    new: NewServer, name: str, admin_password: str, image: BootImage, public_key: str | None
+) -> bytes:
+    """The document that the new machine fetches once: snf-image's variables, as JSON."""
+    document: dict[str, str] = {
+        "img_id": image.location or "null",
+        "img_format": image.disk_format,
+        "img_passwd": admin_password,
+        "img_personality": orjson.dumps(
+            [
+                {
+                    "path": each.path,
+                    "contents": base64.b64encode(each.contents).decode(),
+                    "owner": each.owner,
+                    "group": each.group,
+                    "mode": each.mode,
+                }
+                for each in new.personality
+            ]
+        ).decode(),
+        "img_properties": orjson.dumps(
+            {key.upper(): value for key, value in image.properties.items()}
+        ).decode(),
+        "hostname": new.hostname or name,
+    }
+    if public_key is not None:
+        document["auth_keys"] = public_key
+    if new.user_data is not None:
+        document["cloud_userdata"] = base64.b64encode(new.user_data).decode()
+    return orjson.dumps(document)
