@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

@@ -156,10 +156,8 @@ class Leases:
                 continue
             if await clusters.try_lock(session, row.id):
                 epoch = await clusters.take_epoch(session, row.id, self._driver)
-                if self._stopped:
-                    return
-                if epoch is None:
-                    # The cluster has come or gone since the leases were looked at.
+                if epoch is None or not self._beating.running:
+                    # The cluster has come or gone since the leases were looked at; or we stop.
                     await clusters.unlock(session, row.id)
                     continue
                 lease = self._held[row.id] = Lease(self, row.id, epoch)
