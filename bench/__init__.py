@@ -1,1 +1,1 @@
-"""How fast the service is, as ratios inside one run; ``make bench``, and docs/bench.md to read it."""
+"""How fast the service is, as ratios inside one run; docs/bench.md tells how to read it."""

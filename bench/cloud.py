@@ -1,4 +1,4 @@
-"""The cloud that is measured: PostgreSQL, four simulated clusters and the service, a process each."""
+"""The cloud that is measured: PostgreSQL, simulated clusters and the service, a process each."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class Process:
         """
         assert self._popen is not None
         if self._popen.poll() is not None:
-            last = self._log.read_text(errors="replace").strip()[-2000:]
+            logs = (self._log, self._log.with_suffix(".json"))
+            said = "".join(log.read_text(errors="replace") for log in logs if log.exists())
+            last = said.strip()[-2000:]
             raise RuntimeError(f"{self._log.stem} has ended with {self._popen.returncode}:\n{last}")
 
     def answers(self, url: str) -> bool:
@@ -200,7 +202,7 @@ class Cloud:
         self._config = folder / "cyclades_tx.toml"
 
     def start(self) -> None:
-        """Start PostgreSQL and the clusters, and put people, flavors and images into the database."""
+        """Start PostgreSQL and the clusters; fill the database with people, flavors and images."""
         self.dsn = self._postgres.start()
         migrate(self.dsn)
         Keyring.create(self.folder / "keyring")

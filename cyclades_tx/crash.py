@@ -20,7 +20,7 @@ _COUNTED = ("server.", "network.")
 def crash_points(environment: Mapping[str, str] = os.environ) -> Callable[[str], None]:
     """The function to call with the name of each point that is passed."""
     text = environment.get(VARIABLE, "")
-    if not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
         return _live_on
     left = int(text)
 

@@ -87,6 +87,7 @@ class Drive:
         self.networks: Loop[int] = Loop(
             f"networks of {row.name}", clock, network_work.turn, 2, jitter
         )
+        self._begun = False
         self._sweeping = _every(clock, self._sweep)
         self._polling = _every(clock, self._poll)
 
@@ -117,6 +118,11 @@ class Drive:
         return {"servers": self.servers.status(), "networks": self.networks.status()}
 
     async def _sweep(self) -> None:
+        if not self._begun:
+            # Whoever drove it before may have meant to wait: for a job that has ended since.
+            await self._look_again()
+            self._begun = True
+            return
         for row in await operations.due(self._database, self.cluster_id, SWEEP_MOST):
             if row.server_id is not None:
                 self.servers.wake(row.server_id)
@@ -160,7 +166,7 @@ class Drive:
         await clusters.set_capacity(self._database, self.cluster_id, info, capacity, groups)
 
     async def _look_again(self) -> None:
-        """Do not wait out the pauses of the time when the cluster did not answer."""
+        """Do not wait out the pauses that were meant for how things stood before."""
         for row in await operations.open_keys(self._database, self.cluster_id):
             if row.server_id is not None:
                 self.servers.wake(row.server_id)

@@ -95,10 +95,10 @@ class ServerWork:
         return 1.0
 
     async def _observe(self, server_id: int) -> None:
+        if await self._creating_job(server_id) is not None:
+            return  # not there yet, or not whole
         instance = await self._work.instance(server_id)
         lease = self._work.lease
-        if instance is None and await self._creating_job(server_id) is not None:
-            return  # not there yet
 
         async def write(tx: Any) -> None:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)

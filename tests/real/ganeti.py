@@ -14,6 +14,8 @@ HERE = Path(__file__).parent
 UP_TIMEOUT_SECONDS = 300
 DOWN_TIMEOUT_SECONDS = 60
 _FIRST, _LAST = 100, 250
+#: Where the scripts keep each cluster, in a folder named by its number.
+CLUSTERS = Path("/srv/cytx")
 
 
 class NoRealGaneti(Exception):
@@ -88,8 +90,10 @@ class RealGanetis:
 
     def get(self, how_many: int) -> list[RealGaneti]:
         """Return so many clusters; those that run already come first."""
+        if not self._running:
+            _purge_orphans()
         while len(self._running) < how_many:
-            self._running.append(start_ganeti(_free_number()))
+            self._running.append(start_ganeti(_take_number()))
         return self._running[:how_many]
 
     def purge(self) -> None:
@@ -152,14 +156,27 @@ def _down(number: int, *words: str) -> None:
     )
 
 
-def _free_number() -> int:
-    """Return a number that no cluster has; a run that was killed may have left some."""
+def _take_number() -> int:
+    """Return a number that no cluster has, and mark it as this process's."""
     start = os.getpid() % (_LAST - _FIRST)
     for offset in range(_LAST - _FIRST):
         number = _FIRST + (start + offset) % (_LAST - _FIRST)
-        if not Path(f"/srv/cytx/{number}").exists():
-            return number
+        try:
+            (CLUSTERS / str(number)).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except PermissionError:
+            raise NoRealGaneti("a real Ganeti needs root") from None
+        (CLUSTERS / str(number) / "owner").write_text(str(os.getpid()))
+        return number
     raise NoRealGaneti("every number of a cluster is taken; see ganeti-down.sh --purge")
+
+
+def _purge_orphans() -> None:
+    """Remove what a run that was killed has left."""
+    for owner in CLUSTERS.glob("*/owner"):
+        if not Path("/proc", owner.read_text().strip() or "none").exists():
+            purge_ganeti(int(owner.parent.name))
 
 
 #: One set for the whole run, whichever test module asks.

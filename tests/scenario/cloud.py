@@ -160,10 +160,10 @@ class RealClusters:
     def stop(self) -> None:
         """Remove this test's instances; its networks hurt nobody."""
         self.start()
+        remove = ("gnt-instance", "remove", "--force", "--shutdown-timeout=0", "--submit")
         for name, cluster in self.instances().items():
-            self.ganetis[cluster].command(
-                "gnt-instance", "remove", "--force", "--shutdown-timeout=0", name
-            )
+            self.ganetis[cluster].command(*remove, name)
+        until(lambda: not self.instances(), "the test's instances are removed")
 
     def kill(self) -> None:
         """Nothing: the end of the whole run removes the clusters."""

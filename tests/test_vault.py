@@ -1,0 +1,237 @@
+"""One contract for secret stores, passed by the one in memory and the one in memcached."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
+from zope.interface.verify import verifyObject
+
+from cyclades_tx.errors import BadRequest, CycladesError, Unavailable
+from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
+from tests.real.packages import need
+from tests.scenario.cloud import free_port
+
+LARGEST = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def memcached() -> Iterator[str]:
+    """A memcached of our own; its address."""
+    port = free_port()
+    command = [need("memcached", "memcached"), "-l", "127.0.0.1", "-p", str(port), "-m", "64"]
+    process = subprocess.Popen([*command, "-u", "nobody"], stdin=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@dataclass
+class Stores:
+    """A store, and a second look at the same secrets as another process has it."""
+
+    one: Any
+    other: Any
+
+
+@pytest.fixture(params=["memory", pytest.param("memcached", marks=pytest.mark.real)])
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """Each kind of store."""
+    from twisted.internet import reactor
+
+    if request.param == "memory":
+        store = MemorySecretStore(reactor)
+        both = Stores(store, store)
+    else:
+        address = request.getfixturevalue("memcached")
+        both = Stores(
+            MemcachedSecretStore(reactor, [address]), MemcachedSecretStore(reactor, [address])
+        )
+    yield both
+    both.one.close()
+    both.other.close()
+
+
+def later(seconds: float) -> Deferred[None]:
+    """Some time of the real clock."""
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)
+
+
+async def raised(kind: type[CycladesError], awaitable: Any) -> CycladesError:
+    """The error of this kind that something raises."""
+    try:
+        await awaitable
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+def test_both_are_secret_stores(stores: Stores) -> None:
+    """By their signatures."""
+    assert verifyObject(ISecretStore, stores.one)
+
+
+async def test_a_secret_is_given_once(stores: Stores) -> None:
+    """Whoever asks second gets nothing."""
+    await stores.one.put("token", b"\x00 secret \r\n", 60)
+    assert await stores.other.there("token")
+    assert await stores.other.take("token") == b"\x00 secret \r\n"
+    assert await stores.one.take("token") is None
+    assert not await stores.one.there("token")
+
+
+async def test_asking_whether_it_is_there_does_not_spend_it(stores: Stores) -> None:
+    """However often."""
+    await stores.one.put("there", b"s", 60)
+    assert [await stores.one.there("there") for _ in range(3)] == [True] * 3
+    assert await stores.one.take("there") == b"s"
+
+
+async def test_of_fifty_takers_at_once_one_gets_it(stores: Stores) -> None:
+    """From two processes."""
+    await stores.one.put("many", b"s", 60)
+    takers = [
+        Deferred.fromCoroutine(store.take("many"))
+        for _ in range(25)
+        for store in (stores.one, stores.other)
+    ]
+    found = await gatherResults(takers)
+    assert sorted(found, key=str) == [None] * 49 + [b"s"] or found.count(b"s") == 1
+    assert found.count(None) == 49
+
+
+async def test_a_dropped_secret_is_gone_and_dropping_nothing_is_no_error(stores: Stores) -> None:
+    """As after a creation that did not come about."""
+    await stores.one.put("dropped", b"s", 60)
+    await stores.one.drop("dropped")
+    await stores.one.drop("dropped")
+    assert await stores.one.take("dropped") is None
+
+
+async def test_a_secret_expires(stores: Stores) -> None:
+    """After its lifetime, to the second."""
+    await stores.one.put("short", b"s", 1)
+    await stores.one.put("long", b"l", 60)
+    await later(2.1)
+    assert not await stores.one.there("short")
+    assert await stores.one.take("short") is None
+    assert await stores.one.take("long") == b"l"
+
+
+async def test_putting_again_replaces(stores: Stores) -> None:
+    """A transaction that is run twice puts twice."""
+    await stores.one.put("again", b"first", 60)
+    await stores.one.put("again", b"second", 60)
+    assert await stores.one.take("again") == b"second"
+
+
+async def test_a_secret_may_be_large_but_not_too_large(stores: Stores) -> None:
+    """What is refused is refused in the user's words."""
+    await stores.one.put("large", b"x" * LARGEST, 60)
+    assert await stores.one.take("large") == b"x" * LARGEST
+    error = await raised(BadRequest, stores.one.put("larger", b"x" * (LARGEST + 1), 60))
+    assert "too large" in error.message
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b\r\nflush_all\r\n", "ü", "\ud800", "x" * 10_000])
+async def test_any_text_can_be_a_token(stores: Stores, token: str) -> None:
+    """It comes out of a URL."""
+    assert await stores.one.take(token) is None
+    await stores.one.put(token, b"s", 60)
+    assert await stores.one.take(token) == b"s"
+
+
+def test_secrets_are_not_shown() -> None:
+    """A log may hold a store."""
+    store = MemorySecretStore(Clock())
+    Deferred.fromCoroutine(store.put("token", b"hunter2", 60))
+    assert repr(store) == "<MemorySecretStore with 1 secrets>"
+
+
+async def test_a_full_memory_is_refused_by_number_and_by_size() -> None:
+    """Until something is taken or expires."""
+    clock = Clock()
+    store = MemorySecretStore(clock, limit=2, limit_bytes=100)
+    await store.put("a", b"x" * 90, 10)
+    await raised(Unavailable, store.put("b", b"x" * 20, 60))
+    await store.put("b", b"x", 60)
+    await raised(Unavailable, store.put("c", b"x", 60))
+    assert await store.take("a") == b"x" * 90
+    await store.put("c", b"x" * 90, 60)
+    clock.advance(60)
+    await store.put("d", b"x" * 90, 60)
+    await store.drop("d")
+    await store.put("d", b"x" * 90, 60)
+
+
+async def test_a_memcached_that_is_not_there_is_unavailable() -> None:
+    """In a sentence without the token."""
+    from twisted.internet import reactor
+
+    store = MemcachedSecretStore(reactor, [f"127.0.0.1:{free_port()}"], timeout_seconds=1)
+    for call in (store.put("token", b"s", 60), store.take("token"), store.there("token")):
+        error = await raised(Unavailable, call)
+        assert "token" not in error.message
+    store.close()
+
+
+class Silent(Protocol):
+    """Takes everything and never answers."""
+
+
+class Rude(Protocol):
+    """Hangs up on whoever says something."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
+@pytest.mark.parametrize("manners", [Silent, Rude])
+async def test_a_memcached_that_does_not_answer_is_unavailable_in_time(manners: Any) -> None:
+    """The next question too."""
+    from twisted.internet import reactor
+
+    made: list[Any] = []
+
+    def build() -> Any:
+        made.append(manners())
+        return made[-1]
+
+    port = reactor.listenTCP(0, Factory.forProtocol(build), interface="127.0.0.1")
+    store = MemcachedSecretStore(reactor, [f"127.0.0.1:{port.getHost().port}"], timeout_seconds=1)
+    try:
+        for _ in range(2):
+            began = reactor.seconds()
+            await raised(Unavailable, store.take("token"))
+            assert reactor.seconds() - began < 4
+        assert made
+    finally:
+        store.close()
+        await port.stopListening()
+        for each in made:
+            if each.transport is not None:
+                each.transport.loseConnection()
+
+
+@pytest.mark.real
+async def test_a_memcached_that_comes_back_is_used_again(memcached: str) -> None:
+    """After a connection was lost."""
+    from twisted.internet import reactor
+
+    store = MemcachedSecretStore(reactor, [memcached])
+    await store.put("a", b"s", 60)
+    for connection in list(store._connections.values()):
+        connection.hang_up()
+    await later(0.1)
+    assert await store.take("a") == b"s"
+    store.close()
