@@ -26,6 +26,8 @@ def run(cloud: Cloud, count: int = COUNT) -> list[Figure]:
             if not one.recv(65536).startswith(b"HTTP/1.1 200"):
                 raise RuntimeError("an idle connection was not answered")
         time.sleep(1)
+        if process.descriptors(cloud.service.pid) < count:
+            raise RuntimeError("the service has hung up on idle connections")
         full_mib = process.memory_mib(cloud.service.pid)
     finally:
         for one in opened:

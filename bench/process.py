@@ -24,6 +24,11 @@ def cpu_seconds_of(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
+def descriptors(pid: int) -> int:
+    """How many files and sockets a process holds open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def memory_mib(pid: int) -> float:
     """Memory of a process that is in RAM now (its resident set), in MiB."""
     resident_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from zope.interface.verify import verifyObject
 from cyclades_tx.errors import BadRequest, CycladesError, Unavailable
 from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
 from tests.real.packages import need
-from tests.scenario.cloud import free_port
+from tests.scenario.cloud import free_port, until
 
 LARGEST = 1_000_000
 
@@ -28,10 +30,16 @@ def memcached() -> Iterator[str]:
     command = [need("memcached", "memcached"), "-l", "127.0.0.1", "-p", str(port), "-m", "64"]
     process = subprocess.Popen([*command, "-u", "nobody"], stdin=subprocess.DEVNULL)
     try:
+        until(partial(_listens, port), "memcached answers", 20)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass

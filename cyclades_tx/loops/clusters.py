@@ -308,5 +308,12 @@ async def _guarded(work: Callable[[], Awaitable[None]], log: Logger) -> None:
         await work()
     except LostLease:
         pass
+    except CycladesError as error:
+        # Something outside does not answer; a traceback would tell nothing more.
+        log.warn("loop.turn_delayed", loop=_name(work), reason=error.message)
     except Exception:
-        log.failure("loop.turn_failed", Failure(), loop=getattr(work, "__qualname__", "loop"))
+        log.failure("loop.turn_failed", Failure(), loop=_name(work))
+
+
+def _name(work: Callable[[], Awaitable[None]]) -> str:
+    return str(getattr(work, "__qualname__", "loop"))

@@ -16,6 +16,7 @@ from cyclades_tx.model.who import ADMIN
 from cyclades_tx.store import operations
 from tests.loops.cloud import Cloud, refused
 
+
 async def test_a_server_lives(driven: Cloud) -> None:
     """Made, stopped, started, booted again both ways, and gone; the books are right all along."""
     flow, who = driven.world.servers, driven.who
@@ -324,8 +325,10 @@ async def test_a_network_is_made_on_the_cluster_on_demand(driven: Cloud) -> None
     """The creation waits for it and says so."""
     uuid = await driven.active()
     row = await driven.row(uuid)
-    port = await driven.database.first("select network_id from port where server_id = %s", (row.id,))
-    name = driven.world.names.network(port.network_id)
+    network_id = await driven.database.value(
+        "select network_id from port where server_id = %s", (row.id,)
+    )
+    name = driven.world.names.network(network_id)
     assert driven.ganeti.networks[name].groups
     nics = driven.ganeti.instances[driven.instance(row)].nics
     assert [nic.network for nic in nics] == [name]

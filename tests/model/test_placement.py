@@ -49,7 +49,11 @@ CANDIDATES = st.lists(
     unique_by=lambda each: each.id,
 ).map(lambda all_: [replace(each, name=f"c{each.id}") for each in all_])
 NEEDS = st.builds(
-    Need, SIZES, SIZES, st.sampled_from(("plain", "drbd", "diskless")), st.sampled_from((None, "c1"))
+    Need,
+    SIZES,
+    SIZES,
+    st.sampled_from(("plain", "drbd", "diskless")),
+    st.sampled_from((None, "c1")),
 )
 
 

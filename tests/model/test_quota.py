@@ -59,7 +59,10 @@ HOLDINGS = st.builds(
 )
 
 
-@given(st.lists(HOLDINGS), st.dictionaries(st.sampled_from(quota.RESOURCES), st.integers(-9, 2**40)))
+@given(
+    st.lists(HOLDINGS),
+    st.dictionaries(st.sampled_from(quota.RESOURCES), st.integers(-9, 2**40)),
+)
 def test_a_shortage_is_named_for_each_limit_that_growth_would_pass(
     held: list[Holding], amounts: dict[str, int]
 ) -> None:

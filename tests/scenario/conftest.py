@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from tests.real.ganeti import GANETIS
-from tests.scenario.cloud import Books, Client, RealClusters, Service, Simulators
+from tests.scenario.cloud import Books, Client, RealClusters, Service, Simulators, ended
 
 _prefixes = itertools.count(1)
 
@@ -56,24 +57,35 @@ class Cloud:
 @pytest.fixture
 def make_cloud(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
     """Make a cloud; everything of it is ended after the test."""
-    made: list[Cloud] = []
+    with ExitStack() as made:
+        yield lambda **options: made.enter_context(running_cloud(tmp_path, dsn, **options))
 
-    def make(
-        clusters: int = 1, job_seconds: float = 0.3, more: str = "", real: bool = False
-    ) -> Cloud:
-        simulators: Simulators | RealClusters
-        ganeti = ""
-        if real:
-            # A name of its own for each test, since the clusters see all of them.
-            prefix = f"t{os.getpid()}x{next(_prefixes)}-"
-            simulators = RealClusters(GANETIS.get(clusters), prefix)
-            ganeti = f'instance_prefix = "{prefix}"\n'
-        else:
-            simulators = Simulators(tmp_path, clusters, job_seconds)
-        service = Service(tmp_path, dsn, more=more, ganeti=ganeti)
-        books = Books(dsn)
-        cloud = Cloud(tmp_path, dsn, simulators, service, books, "", "", "", [])
-        made.append(cloud)
+
+@contextmanager
+def running_cloud(
+    folder: Path,
+    dsn: str,
+    *,
+    clusters: int = 1,
+    job_seconds: float = 0.3,
+    more: str = "",
+    real: bool = False,
+) -> Iterator[Cloud]:
+    """A seeded cloud; everything of it is ended in the end."""
+    simulators: Simulators | RealClusters
+    ganeti = ""
+    if real:
+        # A name of its own for each cloud, since the clusters see all of them.
+        prefix = f"t{os.getpid()}x{next(_prefixes)}-"
+        simulators = RealClusters(GANETIS.get(clusters), prefix)
+        ganeti = f'instance_prefix = "{prefix}"\n'
+    else:
+        simulators = Simulators(folder, clusters, job_seconds)
+    service = Service(folder, dsn, more=more, ganeti=ganeti)
+    books = Books(dsn)
+    cloud = Cloud(folder, dsn, simulators, service, books, "", "", "", [])
+    with ended(simulators), ended(service), ExitStack() as others:
+        others.callback(lambda: [each.stop() for each in cloud.more_services])
         simulators.start()
         _seed(cloud)
         (row,) = books.rows(
@@ -82,13 +94,7 @@ def make_cloud(dsn: str, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
             " (select uuid::text from network where name = 'shared') as network"
         )
         cloud.flavor, cloud.image, cloud.network = row
-        return cloud
-
-    yield make
-    for cloud in made:
-        for service in (cloud.service, *cloud.more_services):
-            service.stop()
-        cloud.simulators.stop()
+        yield cloud
 
 
 def _seed(cloud: Cloud) -> None:

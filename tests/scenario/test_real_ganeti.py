@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.scenario.cloud import (
     free_port,
     until,
 )
-from tests.scenario.conftest import Cloud
+from tests.scenario.conftest import Cloud, running_cloud
 
 pytestmark = pytest.mark.real
 
@@ -41,13 +42,33 @@ REPLY_SECONDS = 2.0
 MOST_POINTS = 30
 
 
-@pytest.fixture
-def cloud(make_cloud: Callable[..., Cloud]) -> Cloud:
+@pytest.fixture(scope="module")
+def whole(
+    postgres: EmbeddedPostgres,
+    administer: Callable[[str], None],
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cloud]:
     """Two real clusters and a service that runs, with the networks made."""
-    cloud = make_cloud(clusters=2, real=True)
-    cloud.service.start()
-    until(lambda: not cloud.books.open_operations(), "the networks are made")
-    return cloud
+    administer(f"create database real_ganeti template {template} strategy file_copy")
+    folder = tmp_path_factory.mktemp("real")
+    try:
+        with running_cloud(folder, postgres.dsn("real_ganeti"), clusters=2, real=True) as cloud:
+            cloud.service.start()
+            until(lambda: not cloud.books.open_operations(), "the networks are made")
+            yield cloud
+    finally:
+        administer("drop database real_ganeti with (force)")
+
+
+@pytest.fixture
+def cloud(whole: Cloud) -> Iterator[Cloud]:
+    """The same, with no server before the test and none after it."""
+    yield whole
+    client = whole.client()
+    for row in client.get("/compute/v2.1/servers")["servers"]:
+        delete(client, row["id"])
+    until(lambda: not whole.books.servers(), "the test's servers are gone")
 
 
 # Looking ------------------------------------------------------------------------------------
@@ -360,7 +381,9 @@ def test_a_deletion_follows_a_creation_that_still_runs(cloud: Cloud) -> None:
     assert status(client, server) != "gone"
     becomes(client, server, "gone")
     ends = cloud.books.rows(
-        "select kind, state from operation where server_id is not null order by id"
+        "select kind, state from operation where server_id ="
+        " (select id from server where uuid = %s) order by id",
+        server,
     )
     assert [tuple(row) for row in ends] == [("create", "succeeded"), ("delete", "succeeded")]
     assert nothing_left(cloud)
@@ -430,45 +453,48 @@ def test_the_trial_run_starts_real_clusters_and_finds_them_again(folder: Path) -
     """What ``make run-ganeti`` does: two clusters, a server, Ctrl-C, and once more."""
     port = free_port()
     openstack = OpenStack(folder / "var")
-    for turn in ("first", "second"):
-        output = folder / turn
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "cyclades_tx.trial", f"--port={port}"),
-                    *(f"--state={folder / 'var'}", f"--ganeti={ROOT / 'tests' / 'real'}"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-        try:
-            until(
-                lambda: "is ready at" in output.read_text() or process.poll() is not None,
-                "the cloud is ready",
-                120,
-            )
-            assert process.poll() is None, output.read_text()
-            numbers = [
-                int(file.read_text()) for file in (folder / "var").glob("real-ganeti*.number")
-            ]
-            assert len(set(numbers)) == 2
-            if turn == "first":
-                create_words = ("server", "create", "--flavor", "tiny", "--image", "debian-12")
-                assert openstack.json(*create_words, "--wait", "kept")["status"] == "ACTIVE"
-                names = [instances_of(number) for number in numbers]
-                assert sorted(names) == [[], ["snf-1"]]
-            else:
-                assert openstack.json("server", "show", "kept")["status"] == "ACTIVE"
-                openstack("server", "delete", "--wait", "kept")
-                assert [instances_of(number) for number in numbers] == [[], []]
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-        assert process.returncode == 0, output.read_text()
-        assert "Traceback" not in output.read_text()
+    create_words = ("server", "create", "--flavor", "tiny", "--image", "debian-12", "--wait")
+    with trial_run(folder, port):
+        assert openstack.json(*create_words, "kept")["status"] == "ACTIVE"
+        first, second = (
+            int(file.read_text()) for file in (folder / "var").glob("real-ganeti*.number")
+        )
+        assert sorted([instances_of(first), instances_of(second)]) == [[], ["snf-1"]]
+    with trial_run(folder, port):
+        assert openstack.json("server", "show", "kept")["status"] == "ACTIVE"
+        openstack("server", "delete", "--wait", "kept")
+        assert [instances_of(first), instances_of(second)] == [[], []]
+
+
+@contextmanager
+def trial_run(folder: Path, port: int) -> Iterator[None]:
+    """Run it until it is ready; Ctrl-C in the end."""
+    output = folder / "output"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "cyclades_tx.trial", f"--port={port}"),
+                *(f"--state={folder / 'var'}", f"--ganeti={ROOT / 'tests' / 'real'}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    try:
+        until(
+            lambda: "is ready at" in output.read_text() or process.poll() is not None,
+            "the cloud is ready",
+            120,
+        )
+        assert process.poll() is None, output.read_text()
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert process.returncode == 0, output.read_text()
+    assert "Traceback" not in output.read_text()
 
 
 def instances_of(number: int) -> list[str]:

@@ -1,0 +1,95 @@
+"""The site: bodies up to the limit, and no further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.web.resource import Resource
+
+from cyclades_tx.api.site import ApiSite
+
+LIMIT = 100
+
+
+class Echo(Resource):
+    """Says how long a body was."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def render(self, request: Any) -> bytes:
+        self.seen.append(len(request.content.read()))
+        return b"ok"
+
+
+class Reader(protocol.Protocol):
+    """Keeps what comes until the end."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.over: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.over.callback(self.received)
+
+
+@pytest_twisted.async_yield_fixture
+async def served() -> Any:
+    """The resource behind the site, and a function that sends bytes to it."""
+    from twisted.internet import reactor
+
+    echo = Echo()
+    port = reactor.listenTCP(0, ApiSite(echo, LIMIT), interface="127.0.0.1")
+
+    async def send(data: bytes) -> bytes:
+        point = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        reader: Any = await connectProtocol(point, Reader())
+        reader.transport.write(data)
+        reader.over.addTimeout(10, reactor)
+        received: bytes = await reader.over
+        return received
+
+    yield echo, send
+    await port.stopListening()
+
+
+def announced(size: int) -> bytes:
+    """A request with its length."""
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+    return head.encode() + b"a" * size
+
+
+def chunked(*sizes: int) -> bytes:
+    """A request in chunks."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (size, b"a" * size) for size in (*sizes, 0))
+
+
+@pytest.mark.parametrize("data", [announced(LIMIT), announced(0), chunked(60, 40)])
+async def test_a_body_up_to_the_limit_is_read(served: Any, data: bytes) -> None:
+    """The limit itself too."""
+    echo, send = served
+    assert (await send(data)).startswith(b"HTTP/1.1 200")
+    assert echo.seen in ([LIMIT], [0])
+
+
+@pytest.mark.parametrize("data", [announced(LIMIT + 1), chunked(60, 41), chunked(LIMIT + 1)])
+async def test_a_longer_one_is_refused_and_never_seen(served: Any, data: bytes) -> None:
+    """With one reply, an id, and the end of the connection."""
+    echo, send = served
+    reply = await send(data + announced(1))
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert reply.count(b"HTTP/1.1") == 1
+    assert b"\r\nX-Openstack-Request-Id: req-" in reply
+    assert echo.seen == []
