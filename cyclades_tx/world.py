@@ -11,7 +11,7 @@ import random
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cyclades_tx.config import Config, GanetiSection
@@ -49,7 +49,7 @@ class World:
 
     reactor: Any
     config: Config
-    dsn: str
+    dsn: str = field(repr=False)
     database: Database
     keyring: Keyring
     vault: ISecretStore
@@ -94,6 +94,7 @@ class World:
             ),
             application_name="cyclades_tx tool" if tool else SESSION_NAME + driver,
             crash=crash,
+            observe=metrics.database,
         )
         if not config.ganeti.keyring_file:
             raise ConfigError(

@@ -211,6 +211,8 @@ class RapiWire:
     async def close(self) -> None:
         """Close the connections that are kept open."""
         for pool in self._pools:
+            # An exchange that is under way brings its connection back: not to be kept then.
+            pool.cachedConnectionTimeout = 0
             await pool.closeCachedConnections()
 
     async def change(

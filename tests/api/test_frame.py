@@ -191,9 +191,7 @@ async def test_what_nobody_expected_is_500_without_details(
         (b"\xff", "application/json", 400),
     ],
 )
-async def test_a_body_is_json_that_fits(
-    stage: Stage, body: bytes, kind: str, status: int
-) -> None:
+async def test_a_body_is_json_that_fits(stage: Stage, body: bytes, kind: str, status: int) -> None:
     """Or a fault."""
     answer = await stage.wire.ask(
         "/compute/things", somebody(MEMBER), method="POST", body=body,

@@ -50,8 +50,7 @@ async def test_a_server_lives(driven: Cloud) -> None:
     await driven.check_books()
     done = [(each.kind, each.state) for each in await driven.operations(uuid)]
     assert done == [
-        (kind, "succeeded")
-        for kind in ("create", "stop", "start", "reboot", "reboot", "delete")
+        (kind, "succeeded") for kind in ("create", "stop", "start", "reboot", "reboot", "delete")
     ]
 
 
@@ -214,9 +213,7 @@ async def test_a_failed_creation_is_cleaned_away_and_explained(
 @pytest.mark.parametrize(
     "kind", [Misbehavior.DROP_REPLY, Misbehavior.GATEWAY_TIMEOUT_AFTER, Misbehavior.GO_AWAY]
 )
-async def test_a_lost_answer_leaves_exactly_one_instance(
-    driven: Cloud, kind: Misbehavior
-) -> None:
+async def test_a_lost_answer_leaves_exactly_one_instance(driven: Cloud, kind: Misbehavior) -> None:
     """Whether the request was carried out or not."""
     await driven.settled()
     driven.ganeti.misbehave(kind, name="snf-[0-9]", methods=("POST",), times=1)
