@@ -8,7 +8,7 @@ epoch, and every write of a loop checks the epoch that it was begun in.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -106,22 +106,26 @@ class Leases:
         beat.addErrback(self._beat_failed)
         return beat
 
-    def _beat_failed(self, failure: Any) -> Deferred[None] | None:
+    def _beat_failed(self, failure: Any) -> None:
         if self._stopped:
-            return None
+            return
         self.log.warn("lease.beat_failed", reason=str(failure.value) or failure.type.__name__)
         session, self._session = self._session, None
         if session is not None:
             session.close()
-        return ensureDeferred(self._drop_all())
+        self._apart(self._drop_all())
 
     def _session_lost(self) -> None:
         if not self._stopped:
             self._session = None
             self._good_until = 0.0
-            ensureDeferred(self._drop_all()).addErrback(
-                lambda failure: self.log.failure("lease.drop_failed", failure)
-            )
+            self._apart(self._drop_all())
+
+    def _apart(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something run by itself; a failure of it is told in the log."""
+        ensureDeferred(work).addErrback(
+            lambda failure: self.log.failure("lease.drop_failed", failure)
+        )
 
     async def _drop_all(self) -> None:
         self._good_until = 0.0
@@ -148,7 +152,8 @@ class Leases:
             still = await clusters.epochs_of(session, self._driver)
             for lease in list(self._held.values()):
                 if still.get(lease.cluster_id) != lease.epoch:
-                    await self._drop(lease)
+                    # Its last turns may wait for a slow cluster; the beat must not wait for them.
+                    self._apart(self._drop(lease))
         await clusters.ensure_leases(session)
         await clusters.put_out_silent(session, self._driver, self._lease_seconds)
         for row in await session.all("select id from cluster order by id"):

@@ -91,6 +91,9 @@ async def test_a_lease_that_is_lost_while_its_drive_is_begun_leaves_none(cloud: 
     await cloud.drive()
     assert cloud.drives is not None and cloud.leases is not None
     (lease,) = cloud.leases._held.values()
+    await cloud.settled()
+    drive_of(cloud)._polling.stop()
+    await cloud.sleep(0.3)
     await cloud.drives.lost(lease)
     gaining = ensureDeferred(cloud.drives.gained(lease))
     await cloud.drives.lost(lease)
