@@ -94,7 +94,9 @@ async def seed(
     )
     if await world.database.value("select count(*) from flavor") == 0:
         await _catalogue(world)
+    # The credentials come last: without them the first run was cut off.
     if not clouds.exists():
+        await _images(world)
         await _people(world, clouds, url)
     else:
         _repoint(clouds, url)
@@ -180,7 +182,13 @@ async def _catalogue(world: World) -> None:
         )
 
     await world.database.transaction(work, "trial.catalogue")
+
+
+async def _images(world: World) -> None:
+    there = {row.name for row in await world.images.list()}
     for name, properties in IMAGES:
+        if name in there:
+            continue
         await world.images.register(
             None,
             name=name,
@@ -197,14 +205,31 @@ async def _people(world: World, clouds: Path, url: str) -> None:
     entries = []
     for name, roles in (("demo", ("member", "reader")), ("admin", ("admin",))):
         secret = password.make(source) + password.make(source)
-        project_id = await world.people.create_project(name, description=f"The {name} project.")
-        user_id = await world.people.create_user(name, secret, default_project_id=project_id)
+        project_id, user_id = await _person(world, name, secret)
         for role in roles:
             await world.people.assign_role(user_id, project_id, role)
         entries.append(_entry(name, secret, url))
-    descriptor = os.open(clouds, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = clouds.with_name(clouds.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write("clouds:\n" + "".join(entries))
+    draft.rename(clouds)
+
+
+async def _person(world: World, name: str, secret: str) -> tuple[str, str]:
+    """A project and its user; those of a first run that was cut off get a new password."""
+    people = world.people
+    try:
+        project_id = await people.find_project(name)
+    except NotFound:
+        project_id = await people.create_project(name, description=f"The {name} project.")
+    try:
+        user_id = await people.find_user(name)
+    except NotFound:
+        user_id = await people.create_user(name, secret, default_project_id=project_id)
+    else:
+        await people.update_user(user_id, {"password": secret})
+    return project_id, user_id
 
 
 def _entry(name: str, secret: str, url: str) -> str:

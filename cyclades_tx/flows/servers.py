@@ -231,7 +231,8 @@ class Servers(ServerDetails):
         boot_image = BootImage(
             parts.image.location, parts.image.disk_format, parts.image.properties
         )
-        secret = first_boot(new, name, admin_password, boot_image, parts.public_key)
+        hostname = new.hostname or hostname_of(name, uuid)
+        secret = first_boot(new, hostname, admin_password, boot_image, parts.public_key)
 
         async def work(tx: Any) -> None:
             holdings = await quotas.lock(tx, project_id)
@@ -241,7 +242,7 @@ class Servers(ServerDetails):
                 servers.NewRow(
                     uuid=uuid,
                     name=name,
-                    hostname=new.hostname or hostname_of(name, uuid),
+                    hostname=hostname,
                     description=new.description,
                     user_id=who.user_id,
                     project_id=project_id,

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from cyclades_tx.errors import Unavailable
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.model.job import Job
 from cyclades_tx.store import operations
@@ -110,4 +111,7 @@ class JobWatch:
                     self._status[job_id] = job.status
                     changed.append((operation_id, str(job.status)))
         if changed:
-            await operations.mark_jobs(self._database, changed)
+            try:
+                await operations.mark_jobs(self._database, changed)
+            except Unavailable as error:
+                self.log.debug("jobs.not_seen", reason=error.message)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -84,8 +84,11 @@ class Leases:
         self._stopped = True
         if self._beating.running:
             self._beating.stop()
-        for lease in list(self._held.values()):
-            await self._drop(lease)
+        # Side by side: one slow cluster must not make the others wait.
+        await gatherResults(
+            [ensureDeferred(self._drop(lease)) for lease in list(self._held.values())],
+            consumeErrors=True,
+        )
         if self._session is not None:
             self._session.close()
             self._session = None

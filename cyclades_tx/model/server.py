@@ -92,7 +92,7 @@ def hostname_of(name: str, uuid: UUID) -> str:
 
 
 def first_boot(
-    new: NewServer, name: str, admin_password: str, image: BootImage, public_key: str | None
+    new: NewServer, hostname: str, admin_password: str, image: BootImage, public_key: str | None
 ) -> bytes:
     """The document that the new machine fetches once: snf-image's variables, as JSON."""
     document: dict[str, str] = {
@@ -114,7 +114,7 @@ def first_boot(
         "img_properties": orjson.dumps(
             {key.upper(): value for key, value in image.properties.items()}
         ).decode(),
-        "hostname": new.hostname or name,
+        "hostname": hostname,
     }
     if public_key is not None:
         document["auth_keys"] = public_key
