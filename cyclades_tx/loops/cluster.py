@@ -8,11 +8,15 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.loops.driver import Batch
 from cyclades_tx.loops.jobs import JobWatch
 from cyclades_tx.loops.leases import Lease
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.names import Names
+from cyclades_tx.model.operation import Operation, backoff_seconds
+from cyclades_tx.sections import OperationsSection
+from cyclades_tx.store import operations
 
 
 class ClusterWork:
@@ -34,6 +38,7 @@ class ClusterWork:
         names: Names,
         wake: Callable[[str], None],
         poll_active_seconds: float,
+        retries: OperationsSection,
         crash: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.clock = clock
@@ -44,12 +49,28 @@ class ClusterWork:
         self.hypervisor = hypervisor
         self.names = names
         self.crash = crash
+        self._retries = retries
         self.watch = JobWatch(clock, cluster, database, wake, poll_active_seconds)
         self._instances: Batch[str] = Batch(clock, cluster.instances)
 
     def now(self) -> datetime:
         """This moment by the clock, aware UTC."""
         return datetime.fromtimestamp(self.clock.seconds(), UTC)
+
+    def pause_seconds(self, operation: Operation) -> float:
+        """How long an operation waits after one more try that did not reach the cluster."""
+        return backoff_seconds(
+            operation.failures + 1,
+            self._retries.retry_first_seconds,
+            self._retries.retry_limit_seconds,
+        )
+
+    async def note_silence(self, operation: Operation, error: GanetiError) -> float:
+        """Write down that the cluster could not be asked; return when to try again (seconds)."""
+        pause = self.pause_seconds(operation)
+        reason = f"The cluster does not answer: {error.message}"
+        await operations.mark_failed_cluster(self.database, operation.id, reason, pause)
+        return pause
 
     async def instance(self, name_or_server: str | int) -> Instance | None:
         """Look at an instance; questions of the same moment go out as one."""

@@ -73,9 +73,10 @@ class Drive:
             names,
             self.wake,
             ganeti.poll_active_seconds,
+            retries,
             crash,
         )
-        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti, retries)
+        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti)
         self.servers: Loop[int] = Loop(
             f"servers of {row.name}",
             clock,
@@ -83,7 +84,7 @@ class Drive:
             ganeti.driver_connections,
             jitter,
         )
-        network_work = NetworkWork(self.work, retries, self.servers.wake)
+        network_work = NetworkWork(self.work, self.servers.wake)
         self.networks: Loop[int] = Loop(
             f"networks of {row.name}", clock, network_work.turn, 2, jitter
         )

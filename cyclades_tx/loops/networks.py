@@ -18,7 +18,6 @@ from cyclades_tx.model.operation import (
     SUBMITTING,
     SUCCEEDED,
     Operation,
-    backoff_seconds,
 )
 from cyclades_tx.model.plan import (
     Adopt,
@@ -30,7 +29,6 @@ from cyclades_tx.model.plan import (
     Wait,
     plan_network,
 )
-from cyclades_tx.sections import OperationsSection
 from cyclades_tx.store import cluster_networks, operations
 
 MOST_STEPS = 25
@@ -47,11 +45,9 @@ class NetworkWork:
     def __init__(
         self,
         work: ClusterWork,
-        retries: OperationsSection,
         wake_server: Callable[[int], None],
     ) -> None:
         self._work = work
-        self._retries = retries
         self._wake_server = wake_server
 
     async def turn(self, network_id: int) -> float | None:
@@ -116,21 +112,7 @@ class NetworkWork:
                 Finish(FAILED, f"The cluster did not answer before the deadline. {error.message}"),
             )
             return None
-        pause = self._pause(operation)
-        await operations.mark_failed_cluster(
-            self._work.database,
-            operation.id,
-            f"The cluster does not answer: {error.message}",
-            pause,
-        )
-        return pause
-
-    def _pause(self, operation: Operation) -> float:
-        return backoff_seconds(
-            operation.failures + 1,
-            self._retries.retry_first_seconds,
-            self._retries.retry_limit_seconds,
-        )
+        return await self._work.note_silence(operation, error)
 
     async def _mark(self, operation: Operation, step: str, attempt: int, job_id: int) -> None:
         lease = self._work.lease
@@ -168,7 +150,7 @@ class NetworkWork:
             )
             return None
         except GanetiError as error:
-            pause = self._pause(operation)
+            pause = self._work.pause_seconds(operation)
             unsent = isinstance(error, GanetiUnavailable) and operation.state == PENDING
             state = PENDING if unsent else SUBMITTING
             why = f"The cluster did not take the job: {error.message}"

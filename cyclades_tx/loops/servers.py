@@ -25,7 +25,6 @@ from cyclades_tx.model.operation import (
     SUBMITTED,
     SUBMITTING,
     Operation,
-    backoff_seconds,
     trail_of,
 )
 from cyclades_tx.model.plan import (
@@ -40,7 +39,7 @@ from cyclades_tx.model.plan import (
     Wait,
     plan_server,
 )
-from cyclades_tx.sections import GanetiSection, OperationsSection
+from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import operations, servers
 from cyclades_tx.vault import ISecretStore
 
@@ -63,14 +62,12 @@ class ServerWork:
         open_token: Callable[[str, str], str],
         config_url: Callable[[str], str],
         ganeti: GanetiSection,
-        retries: OperationsSection,
     ) -> None:
         self._work = work
         self._vault = vault
         self._open_token = open_token
         self._config_url = config_url
         self._ganeti = ganeti
-        self._retries = retries
         self._suspects: set[int] = set()
         self._told_to_stop: set[int] = set()
 
@@ -207,21 +204,7 @@ class ServerWork:
                 Finish(FAILED, f"The cluster did not answer before the deadline. {error.message}"),
             )
             return None
-        pause = self._pause(operation)
-        await operations.mark_failed_cluster(
-            self._work.database,
-            operation.id,
-            f"The cluster does not answer: {error.message}",
-            pause,
-        )
-        return pause
-
-    def _pause(self, operation: Operation) -> float:
-        return backoff_seconds(
-            operation.failures + 1,
-            self._retries.retry_first_seconds,
-            self._retries.retry_limit_seconds,
-        )
+        return await self._work.note_silence(operation, error)
 
     async def _adopt(self, operation: Operation, job_id: int) -> None:
         lease = self._work.lease
@@ -317,7 +300,7 @@ class ServerWork:
             unsent = isinstance(error, GanetiUnavailable) and never_sent
             state = PENDING if unsent else SUBMITTING
             why = f"The cluster did not take the job: {error.message}"
-            pause = self._pause(operation)
+            pause = self._work.pause_seconds(operation)
 
             async def put_back(tx: Any) -> None:
                 await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
