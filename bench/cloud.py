@@ -32,6 +32,10 @@ TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()",
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
+#: Connections of each side to PostgreSQL, which shares the two cores: more back ends at once only
+#: get into each other's way.
+CONNECTIONS = 3
+
 #: So much that no quota and no pool of addresses ends a measurement.
 _QUOTA = (
     "[quota]\nvm = 100000\ncpu = 1000000\ntotal_cpu = 1000000\nram_mib = 1000000000\n"
@@ -211,7 +215,8 @@ class Cloud:
         dsn_file.write_text(self.dsn)
         self._config.write_text(
             f"[[listen]]\nport = {self.port}\n[admin]\nport = {self.admin_port}\n"
-            '[database]\ndsn_file = "dsn"\n[ganeti]\nkeyring_file = "keyring"\n'
+            f'[database]\ndsn_file = "dsn"\npool_max = {CONNECTIONS}\n'
+            '[ganeti]\nkeyring_file = "keyring"\n'
             f'{_QUOTA}[log]\nfile = "service.json"\n'
         )
         self._simulators.start()

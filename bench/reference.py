@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.web.server import Request, Site
 
+from bench.cloud import CONNECTIONS
 from bench.statements import Statement
 from cyclades_tx.store.database import Database
 
@@ -59,7 +60,7 @@ def application(
 def main() -> None:
     """Serve until the process is ended."""
     order: dict[str, Any] = json.load(sys.stdin)
-    database = Database(reactor, order["dsn"], least=2, most=16)
+    database = Database(reactor, order["dsn"], least=2, most=CONNECTIONS)
     database.start()
     statements = {
         name: Statement(given["sql"], tuple(given["arguments"]))
