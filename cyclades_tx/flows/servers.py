@@ -310,7 +310,7 @@ class Servers(ServerDetails):
             await outbox.put(
                 tx, "server.created", str(uuid), project_id, {"name": name, "user_id": who.user_id}
             )
-            await servers.charge_cluster(tx, chosen.id, flavor.memory_mib, flavor.disk_gib * 1024)
+            await servers.count_on_cluster(tx, server_id, flavor.disk_gib, 1)
             # Before the commit: a creation without its secrets must not be seen by a loop.
             await self._vault.put(config_token, secret, self._vmapi.secret_lifetime_seconds)
 

@@ -122,15 +122,24 @@ async def tags_of(querier: Any, server_id: int) -> frozenset[str]:
     return frozenset(row.tag for row in rows)
 
 
-async def charge_cluster(tx: Any, cluster_id: int, memory_mib: int, disk_mib: int) -> None:
-    """Count a new server against the cluster's free capacity, until it is asked again.
+async def count_on_cluster(tx: Any, server_id: int, disk_gib: int, sign: int) -> None:
+    """Take a new server (1) from its cluster's free capacity, or give it back (-1).
 
-    The cluster's row is the last one that a transaction locks.
+    It holds until the cluster is asked for its numbers again. Mirrored disks take twice their
+    size. The cluster's row is the last one that a transaction locks.
     """
     await tx.run(
-        "update cluster set memory_free_mib = greatest(memory_free_mib - %s, 0),"
-        " disk_free_mib = greatest(disk_free_mib - %s, 0), instances = instances + 1 where id = %s",
-        (memory_mib, disk_mib, cluster_id),
+        "update cluster c set"
+        " memory_free_mib = greatest(least("
+        "c.memory_free_mib - %(sign)s * s.memory_mib, c.memory_total_mib), 0),"
+        " disk_free_mib = greatest(least(c.disk_free_mib - %(sign)s * 1024 * %(disk_gib)s"
+        " * case t.disk_template when 'drbd' then 2 when 'diskless' then 0 else 1 end,"
+        " c.disk_total_mib), 0),"
+        " instances = greatest(c.instances + %(sign)s, 0)"
+        " from server s join flavor f on f.id = s.flavor_id"
+        " join volume_type t on t.id = f.volume_type_id"
+        " where s.id = %(server_id)s and c.id = s.cluster_id",
+        {"sign": sign, "disk_gib": disk_gib, "server_id": server_id},
     )
 
 
@@ -363,3 +372,5 @@ async def move(
             " where server_id = %s and state = 'build'",
             (server.id,),
         )
+    if before.charge != quota.NONE and after.charge == quota.NONE:
+        await count_on_cluster(tx, server.id, disk_gib, -1)

@@ -179,6 +179,39 @@ async def test_an_observation_tells_of_a_change_only(case: Case) -> None:
     assert event.body == {"from": "stopped", "state": "active"}
 
 
+@pytest.mark.parametrize(("disk_template", "times"), [("plain", 1), ("drbd", 2), ("diskless", 0)])
+async def test_a_cluster_gets_its_room_back_when_a_server_is_gone(
+    case: Case, disk_template: str, times: int
+) -> None:
+    """So the next one is placed by how things stand, not by how they were a while ago."""
+    operation = await case.begin("delete", "active", "on")
+    database, number = case.database, case.server.id
+    await database.run("update volume_type set disk_template = %s", (disk_template,))
+
+    async def room() -> tuple[int, int, int]:
+        row = await database.first(
+            "select instances, memory_free_mib, disk_free_mib from cluster where id = %s",
+            (case.cluster.id,),
+        )
+        return tuple(row)
+
+    empty = await room()
+    disk_gib = 3
+    await database.run(
+        "insert into volume (user_id, project_id, size_gib, volume_type_id, local, server_id,"
+        " position, status) select user_id, project_id, %s, (select id from volume_type limit 1),"
+        " true, id, 0, 'in_use' from server where id = %s",
+        (disk_gib, number),
+    )
+    await quotas.add(database, case.who.project_id, {quota.DISK: disk_gib * quota.GIB})
+    await database.transaction(lambda tx: servers.count_on_cluster(tx, number, disk_gib, 1))
+    assert await room() == (1, empty[1] - 512, empty[2] - times * disk_gib * 1024)
+    await case.settle(operation, SUCCEEDED, ABSENT)
+    assert await room() == empty
+    await case.observe(ABSENT)
+    assert await room() == empty
+
+
 async def test_nobody_observes_what_is_not_there(database: Any) -> None:
     """A server of no number."""
     assert await servers.observe(database, 10**9, RUNNING) is None
