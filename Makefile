@@ -12,8 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := $(shell find cyclades_tx twisted -type f -not -name '*.pyc' -not -name 'dropin.cache')
-# `make test ARGS="tests/model -k quota"` runs a part; the coverage bar holds for the whole only.
+# `make test ARGS="tests/model -k quota"` runs a part, in one process; the coverage bar holds for
+# the whole only.
 ARGS ?=
+# So many tests at a time when all are run.
+WORKERS ?= 2
 
 .PHONY: help run run-ganeti test bench lint clean
 
@@ -29,7 +32,7 @@ run-ganeti: $(VENV)/.service ## the same with two real Ganeti clusters (Debian, 
 	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)' --ganeti tests/real
 
 test: $(VENV)/.tools ## run all tests in random order; with CI=true or REAL=1 the real parts too
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term)
 
 bench: $(VENV)/.tools ## measure the service beside a bare Klein handler
 	@$(BIN)/python -m bench

@@ -23,7 +23,7 @@ setup(
     # ``twisted.plugins`` is named by hand: it holds our plugin and must never get an
     # __init__.py, which would overwrite Twisted's own.
     packages=[*find_packages(include=["cyclades_tx", "cyclades_tx.*"]), "twisted.plugins"],
-    package_data={"cyclades_tx": ["py.typed", "**/*.sql"]},
+    package_data={"cyclades_tx": ["py.typed", "**/*.sql", "**/*.xml"]},
     zip_safe=False,
     install_requires=[
         "Twisted[tls,websocket] >= 26.10",
@@ -56,6 +56,8 @@ setup(
             "pytest-cov >= 7.1",
             "pytest-randomly >= 5.1",
             "pytest-twisted >= 1.14.3",
+            # How it groups and ends its workers is relied on; see docs/decisions.
+            "pytest-xdist == 3.8.*",
             "python-neutronclient",
             "python-novaclient",
             "python-openstackclient == 10.5.*",
@@ -65,7 +67,13 @@ setup(
             "wheel",
         ],
     },
-    entry_points={"console_scripts": ["snf-manage = cyclades_tx.manage:main"]},
+    entry_points={
+        "console_scripts": [
+            "snf-manage = cyclades_tx.manage:main",
+            "ganeti-progress-monitor = cyclades_tx.gtools.progress:main",
+            "ganeti-net-hook = cyclades_tx.gtools.hook:main",
+        ]
+    },
     classifiers=[
         "Framework :: Twisted",
         "Intended Audience :: System Administrators",

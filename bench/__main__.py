@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import creates, idle, load
+from bench import creates, drain, idle, load, reconcile
 from bench.cloud import ROOT, Cloud
 from bench.figures import Figure, table
 from bench.reads import Reads
@@ -56,16 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=float(os.environ.get("BENCH_SECONDS", "2")),
+        default=float(os.environ.get("BENCH_SECONDS", "1")),
         help="how long each load of each round is (also BENCH_SECONDS)",
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--creates", type=int, default=500)
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a goal is missed")
     said = parser.parse_args(arguments)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cyclades-tx-bench-") as folder:
         figures = measure(Path(folder), said.seconds, said.rounds, said.creates)
+    figures += drain.alone()
+    figures += reconcile.alone()
     took = time.monotonic() - begun
     facts = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

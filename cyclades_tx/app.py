@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from cyclades_tx.api import operator, vmapi
 from cyclades_tx.api.admin import AdminResource
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.errors import nova_fault
+from cyclades_tx.api.events import Streams
 from cyclades_tx.api.frame import Call, Frame, Reply
 from cyclades_tx.api.frame import Service as Dialect
 from cyclades_tx.api.identity import app as identity
@@ -37,17 +39,27 @@ from cyclades_tx.api.network import app as network
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.config import Config
 from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
+from cyclades_tx.flows.facts import FactConsumer, queues
 from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.lag import LagSampler, period_seconds
+from cyclades_tx.loops.books import Books
 from cyclades_tx.loops.clusters import Drive, Drives
 from cyclades_tx.loops.leases import Lease, Leases
+from cyclades_tx.loops.outbox import Publisher
 from cyclades_tx.metrics import OpenOperations
+from cyclades_tx.model.message import MessageReader
+from cyclades_tx.mq.broker import Broker
+from cyclades_tx.mq.interfaces import BrokerError
+from cyclades_tx.store import drift_findings, outbox, upkeep
 from cyclades_tx.store.migrations import check_schema
 from cyclades_tx.world import World
 
 #: How often what has expired is thrown away.
 SWEEP_SECONDS = 60.0
+
+#: How long an event may wait to be published before something is wrong.
+EVENT_PATIENCE_SECONDS = 30.0
 
 #: How long the start waits for a database that is not there yet.
 START_PATIENCE_SECONDS = 60.0
@@ -113,8 +125,12 @@ class Cyclades(MultiService):
         self._ports: list[IListeningPort] = []
         self._leases: Leases | None = None
         self._drives: Drives | None = None
+        self._books: Books | None = None
         self._starting: Deferred[None] | None = None
         self._sweeping: LoopingCall | None = None
+        self._consumer: FactConsumer | None = None
+        self._publisher: Publisher | None = None
+        self._streams: Streams | None = None
 
     def startService(self) -> None:
         """Begin; what has to be waited for is waited for in the background."""
@@ -136,11 +152,29 @@ class Cyclades(MultiService):
             world.identity.start()
         if "loops" in roles:
             await self._start_loops()
+        if {"api", "loops", "events"} & set(roles):
+            self._publisher = Publisher(
+                world.reactor, world.database, world.config.events.keep_seconds
+            )
+            self._publisher.start()
+        if "events" in roles and world.broker is not None:
+            self._start_consumer(world.broker)
         if world.config.admin.port:
             await self._start_admin()
         if "api" in roles or "vmapi" in roles:
+            frame = api(world, roles)
+            if "api" in roles:
+                self._streams = Streams(
+                    world.reactor,
+                    world.database,
+                    world.identity,
+                    world.config.events,
+                    world.metrics.stream_ended,
+                )
+                self._streams.mount(frame)
+                world.metrics.watch_streams(self._streams.__len__)
             site = ApiSite(
-                api(world, roles).resource(),
+                frame.resource(),
                 world.config.server.max_body_bytes,
                 timeout=world.config.server.request_timeout_seconds,
             )
@@ -178,9 +212,47 @@ class Cyclades(MultiService):
             world.config.ganeti.lease_seconds,
         )
         self._leases.start()
+        self._books = Books(
+            world.reactor,
+            world.database,
+            world.driver,
+            world.config.operations.recount_seconds,
+            random.Random(),
+            world.metrics.drift,
+        )
+        self._books.start()
         self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
         self._sweeping.clock = world.reactor
         self._sweeping.start(SWEEP_SECONDS)
+
+    def _start_consumer(self, broker: Broker) -> None:
+        world = self.world
+        section = world.config.broker
+        wanted = tuple(
+            queue.of_type(section.queue_type)
+            for queue in queues(section.exchange, world.config.ganeti.instance_prefix)
+        )
+        self._consumer = FactConsumer(
+            world.reactor,
+            broker,
+            world.database,
+            MessageReader(world.names),
+            wanted,
+            world.metrics,
+            world.crash,
+        )
+
+        async def count_messages() -> None:
+            with suppress(BrokerError):
+                for queue in wanted:
+                    waiting, _ = await broker.depth(queue.name)
+                    assert queue.dead_letters is not None
+                    dead, _ = await broker.depth(queue.dead_letters[1])
+                    world.metrics.queue(queue.name, waiting, dead)
+
+        world.metrics.before_scrape("queues", count_messages)
+        self._consumer.start()
+        broker.start()
 
     def _connect(self, row: Any, guard: Callable[[], None]) -> Any:
         """The cluster of a row, for driving; one that is offline is never spoken to."""
@@ -210,6 +282,7 @@ class Cyclades(MultiService):
             world.config.operations,
             world.crash,
             random.Random(),
+            world.metrics.drift,
         )
 
     async def _start_admin(self) -> None:
@@ -242,8 +315,30 @@ class Cyclades(MultiService):
                 OpenOperations(row.kind, row.state, row.count, row.oldest) for row in rows
             )
 
+        async def count_drift() -> None:
+            servers = await drift_findings.open_ones(world.database)
+            world.metrics.drift_open([*servers, *await upkeep.open_ones(world.database)])
+
         world.metrics.before_scrape("operations", count_operations)
-        checks = {"database": database, "schema": schema, "clusters": clusters}
+        world.metrics.before_scrape("drift", count_drift)
+
+        async def count_events() -> None:
+            world.metrics.outbox(await outbox.lag(world.database))
+
+        async def events() -> dict[str, Any]:
+            lag = await outbox.lag(world.database)
+            if lag.age_seconds > EVENT_PATIENCE_SECONDS:
+                raise Unavailable(
+                    f"{lag.waiting} events wait to be published, the oldest for"
+                    f" {lag.age_seconds:.0f} seconds."
+                )
+            streams = 0 if self._streams is None else len(self._streams)
+            return {"waiting": lag.waiting, "age_seconds": lag.age_seconds, "streams": streams}
+
+        world.metrics.before_scrape("outbox", count_events)
+        checks = {"database": database, "schema": schema, "clusters": clusters, "events": events}
+        if self._consumer is not None:
+            checks["broker"] = self._consumer.check
         resource = AdminResource(world.reactor, world.metrics, checks)
         family = "tcp6" if ":" in section.address else "tcp"
         address = section.address.replace(":", "\\:")
@@ -270,12 +365,20 @@ class Cyclades(MultiService):
     async def _stop(self) -> None:
         for port in self._ports:
             await _done(port.stopListening())
+        if self._streams is not None:
+            self._streams.stop()
         if self._sweeping is not None and self._sweeping.running:
             self._sweeping.stop()
+        if self._books is not None:
+            await self._books.stop()
         if self._leases is not None:
             await self._leases.stop()
         if self._drives is not None:
             await self._drives.stop()
+        if self._consumer is not None:
+            await self._consumer.stop()
+        if self._publisher is not None:
+            await self._publisher.stop()
         await self.world.close()
 
 

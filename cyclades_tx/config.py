@@ -27,7 +27,9 @@ from cyclades_tx.sections import (
     PRINTABLE,
     ROLES,
     AdminSection,
+    BrokerSection,
     DatabaseSection,
+    EventsSection,
     GanetiSection,
     IdentitySection,
     ListenSection,
@@ -44,8 +46,10 @@ from cyclades_tx.sections import (
 __all__ = [
     "ROLES",
     "AdminSection",
+    "BrokerSection",
     "Config",
     "DatabaseSection",
+    "EventsSection",
     "GanetiSection",
     "IdentitySection",
     "ListenSection",
@@ -71,6 +75,8 @@ class Config(Section, frozen=True):
     operations: OperationsSection = OperationsSection()
     vmapi: VmapiSection = VmapiSection()
     quota: QuotaSection = QuotaSection()
+    events: EventsSection = EventsSection()
+    broker: BrokerSection = BrokerSection()
     log: LogSection = LogSection()
 
     @property
@@ -175,6 +181,7 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
         yield "database.pool_min", f"must be at most pool_max ({database.pool_max})"
     if config.ganeti.keyring_file:
         yield from _unreadable("ganeti.keyring_file", config.ganeti.keyring_file)
+    yield from _broker_complaints(config.broker)
     if vmapi.store == "memory" and server.processes > 1:
         yield "vmapi.store", 'must be "memcached" when server.processes is more than 1'
     if vmapi.store == "memcached" and not vmapi.memcached_servers:
@@ -182,6 +189,19 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
     for place in vmapi.memcached_servers:
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", place):
             yield "vmapi.memcached_servers", f"{place!r} is not host:port"
+
+
+def _broker_complaints(broker: BrokerSection) -> Iterator[tuple[str, str]]:
+    try:
+        broker.addresses()
+    except ConfigError as error:
+        yield "broker.urls", error.message
+    if broker.password_file:
+        yield from _unreadable("broker.password_file", broker.password_file)
+    for name in ("authorities_file", "certificate_file"):
+        path = getattr(broker, name)
+        if path and not os.access(path, os.R_OK):
+            yield f"broker.{name}", f"{path} is not a file that can be read"
 
 
 def _unreadable(key: str, path: str) -> Iterator[tuple[str, str]]:

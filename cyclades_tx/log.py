@@ -58,7 +58,17 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "operation.waits": ("kind", "server_id", "network_id", "reason"),
     "operation.ended": ("kind", "server_id", "network_id", "end", "reason", "seconds"),
     "operation.late": ("kind", "server_id", "network_id", "age_seconds"),
-    "server.observed": ("server_id", "state"),
+    "server.observed": ("server_id", "state", "changes"),
+    "server.not_followed": ("server_id", "kind", "subject", "reason"),
+    # Drift between our records and a cluster.
+    "drift.found": ("kind", "subject", "server_id", "reason", "remedy"),
+    "drift.mended": ("kind", "subject", "server_id", "reason"),
+    "drift.not_mended": ("kind", "subject", "server_id", "reason"),
+    "drift.removed": ("subject", "server_id", "job_id"),
+    "drift.mass": ("missing", "servers"),
+    "drift.not_seen": ("reason",),
+    "books.recounted": ("area", "found", "mended", "seconds"),
+    "drift.looked": ("servers", "instances", "findings", "seconds"),
     # Jobs at Ganeti.
     "job.not_canceled": ("job_id", "reason"),
     "jobs.not_seen": ("reason",),
@@ -76,6 +86,28 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "lease.beat_failed": ("reason",),
     "lease.drop_failed": (),
     "lease.loop_died": (),
+    # What messages tell.
+    "facts.delayed": ("reason", "again_seconds"),
+    "facts.put_aside": ("queue", "reason"),
+    "facts.not_pruned": ("reason",),
+    "facts.failed": (),
+    "looks.not_seen": ("reason",),
+    "looks.failed": (),
+    # Events for users.
+    "events.not_read": ("reason",),
+    "events.stream_failed": (),
+    "events.token_not_checked": ("reason",),
+    # The broker.
+    "broker.connected": ("place",),
+    "broker.lost": ("reason", "retry_seconds"),
+    "broker.refused": ("queue", "reason"),
+    "broker.blocked": ("reason",),
+    "broker.unblocked": (),
+    "broker.died": (),
+    "broker.job_died": (),
+    "broker.observer_failed": (),
+    "consumer.lost": ("queue", "reason", "again_seconds"),
+    "consumer.failed": ("queue",),
     # Loops.
     "loop.turn_failed": ("loop", "key", "again_seconds"),
     "loop.turn_delayed": ("loop", "key", "reason", "again_seconds"),
@@ -188,10 +220,13 @@ class JsonLines:
     def __call__(self, event: dict[str, Any]) -> None:
         """Write one event; never raises."""
         level = event["log_level"]
-        if _LEVELS[level] < self._least or (level is LogLevel.info and self._is_noise(event)):
+        name = event.get("log_format")
+        fields = EVENTS.get(name) if name is not None else None
+        if _LEVELS[level] < self._least or (
+            fields is None and level is LogLevel.info and self._is_noise(event)
+        ):
             return
         seconds = event["log_time"]
-        name = event.get("log_format")
         line: dict[str, Any] = {
             "time": self._time(seconds),
             "level": _LEVEL_NAMES[level],
@@ -200,7 +235,6 @@ class JsonLines:
         context = _about.get()
         if context:
             line.update(context)
-        fields = EVENTS.get(name) if name is not None else None
         if fields is None:
             self._foreign(event, line)
         else:

@@ -123,6 +123,69 @@ class Metrics:
             registry=registry,
         )
         self._logins = Counter("cyclades_logins", "Logins.", ("outcome",), registry=registry)
+        self._messages = Counter(
+            "cyclades_messages",
+            "Messages of the Ganeti side, by what became of them.",
+            ("queue", "outcome"),
+            registry=registry,
+        )
+        self._event_delay = Histogram(
+            "cyclades_event_delay_seconds",
+            "Time from an event at a cluster, by its own clock, until its fact is stored.",
+            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 60.0, 3600.0),
+            registry=registry,
+        )
+        self._queue_messages = Gauge(
+            "cyclades_queue_messages",
+            "Messages that wait in a queue.",
+            ("queue",),
+            registry=registry,
+        )
+        self._dead_letters = Gauge(
+            "cyclades_dead_letters",
+            "Messages of a queue that were put aside and wait for an operator.",
+            ("queue",),
+            registry=registry,
+        )
+        self._drift = {
+            "found": Counter(
+                "cyclades_drift_found",
+                "Things found wrong between our records and the clusters.",
+                ("kind",),
+                registry=registry,
+            ),
+            "mended": Counter(
+                "cyclades_drift_mended",
+                "Those of them that the service has mended.",
+                ("kind",),
+                registry=registry,
+            ),
+        }
+        self._drift_open = Gauge(
+            "cyclades_drift_open",
+            "Things that are wrong now, by what is done about them.",
+            ("kind", "remedy"),
+            registry=registry,
+        )
+        self._unpublished = Gauge(
+            "cyclades_outbox_waiting",
+            "Events that wait for a position, counted up to 10,000.",
+            registry=registry,
+        )
+        self._unpublished_age = Gauge(
+            "cyclades_outbox_age_seconds",
+            "Age of the oldest of them.",
+            registry=registry,
+        )
+        self._streams = Gauge(
+            "cyclades_event_streams", "Event streams that are open.", registry=registry
+        )
+        self._streams_ended = Counter(
+            "cyclades_event_streams_ended",
+            "Event streams that ended: gone, slow (cut off), token or restart.",
+            ("reason",),
+            registry=registry,
+        )
         self._scrape_errors = Counter(
             "cyclades_scrape_errors",
             "Sources that did not answer a scrape.",
@@ -185,6 +248,51 @@ class Metrics:
     def login(self, outcome: str) -> None:
         """Count a login: ``accepted``, ``refused`` or ``limited``."""
         self._logins.labels(outcome).inc()
+
+    def messages(self, queue: str, outcome: str, count: int) -> None:
+        """Count messages of a queue.
+
+        :param outcome: ``stored``, ``ignored``, ``foreign``, ``unreadable`` or ``poisonous``.
+        """
+        if count:
+            self._messages.labels(queue, outcome).inc(count)
+
+    def event_delays(self, seconds: Iterable[float]) -> None:
+        """Take how long after their events facts were stored."""
+        for each in seconds:
+            self._event_delay.observe(each)
+
+    def queue(self, queue: str, waiting: int, dead: int) -> None:
+        """Set how many messages wait in a queue, and how many were put aside."""
+        self._queue_messages.labels(queue).set(waiting)
+        self._dead_letters.labels(queue).set(dead)
+
+    def drift(self, what: str, kind: str, count: int = 1) -> None:
+        """Count what was wrong between our records and a cluster.
+
+        :param what: ``found`` or ``mended``.
+        :param kind: ``stale``, ``orphan`` …: one of the few fixed words.
+        """
+        self._drift[what].labels(kind).inc(count)
+
+    def drift_open(self, rows: Iterable[tuple[str, str, int]]) -> None:
+        """Set what is wrong now: kind, remedy and how often."""
+        self._drift_open.clear()
+        for kind, remedy, count in rows:
+            self._drift_open.labels(kind, remedy).set(count)
+
+    def outbox(self, lag: tuple[int, float]) -> None:
+        """Set how many events wait to be published, and the age of the oldest in seconds."""
+        self._unpublished.set(lag[0])
+        self._unpublished_age.set(lag[1])
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Tell the open event streams in each scrape; called once, with what to ask."""
+        self._streams.set_function(count)
+
+    def stream_ended(self, reason: str) -> None:
+        """Count an event stream that ended: ``gone``, ``slow``, ``token`` or ``restart``."""
+        self._streams_ended.labels(reason).inc()
 
     def lag(self, seconds: float) -> None:
         """Take a sample of the reactor's lag; given to :class:`~cyclades_tx.lag.LagSampler`."""

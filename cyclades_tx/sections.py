@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from cyclades_tx.errors import ConfigError
+from cyclades_tx.mq.urls import BrokerAddress, parse_url
 
 Role = Literal["api", "loops", "events", "console", "vmapi"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -115,6 +116,8 @@ class DatabaseSection(Section, frozen=True):
     :ivar dsn_file: a file with the connection string, for one that holds a password.
     :ivar pool_min: connections kept open at rest.
     :ivar pool_max: most connections at once.
+    :ivar reads_max: documents read at once; 0: as many as this machine has processors when
+        PostgreSQL runs on it too, else pool_max.
     :ivar acquire_timeout_seconds: longest wait for a free connection; then 503.
     :ivar connect_timeout_seconds: longest wait for PostgreSQL to accept a connection.
     :ivar statement_timeout_seconds: PostgreSQL ends a statement that takes longer.
@@ -126,6 +129,7 @@ class DatabaseSection(Section, frozen=True):
     dsn_file: Text = ""
     pool_min: Count = 2
     pool_max: Annotated[int, Meta(ge=2, le=1000)] = 16
+    reads_max: Annotated[int, Meta(ge=0, le=1000)] = 0
     acquire_timeout_seconds: Seconds = 10.0
     connect_timeout_seconds: Seconds = 5.0
     statement_timeout_seconds: Seconds = 30.0
@@ -177,6 +181,11 @@ class GanetiSection(Section, frozen=True):
     :ivar breaker_pause_limit_seconds: the longest pause between two tries.
     :ivar poll_active_seconds: period of the job poll while operations are open.
     :ivar poll_idle_seconds: period of the poll for changes made by others.
+    :ivar drift_seconds: period of the look at a whole cluster, for what nobody told.
+    :ivar orphan_grace_seconds: how long an instance of a deleted server is left alone.
+    :ivar orphan_removal: who removes it then: an operator, or the service by itself.
+    :ivar repairs_per_turn: most changes to a cluster that one look at it makes.
+    :ivar repair_failures: tries that did not help before a repair is given up.
     :ivar capacity_refresh_seconds: age at which a cluster's free capacity is asked for again.
     :ivar lease_seconds: silence after which another process takes a cluster over.
     :ivar parse_apart_bytes: replies from this size are parsed in a process of their own.
@@ -205,6 +214,11 @@ class GanetiSection(Section, frozen=True):
     breaker_pause_limit_seconds: Seconds = 30.0
     poll_active_seconds: Seconds = 0.5
     poll_idle_seconds: Seconds = 10.0
+    drift_seconds: Seconds = 300.0
+    orphan_grace_seconds: Seconds = 86_400.0
+    orphan_removal: Literal["operator", "automatic"] = "operator"
+    repairs_per_turn: Positive = 20
+    repair_failures: Positive = 3
     capacity_refresh_seconds: Seconds = 900.0
     lease_seconds: Annotated[float, Meta(ge=2.0, le=600.0)] = 8.0
     parse_apart_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 262_144
@@ -234,6 +248,8 @@ class OperationsSection(Section, frozen=True):
     :ivar other_deadline_seconds: every other kind.
     :ivar retry_first_seconds: pause before the second try; it doubles from try to try.
     :ivar retry_limit_seconds: the longest pause between two tries.
+    :ivar recount_seconds: period of the recount of addresses, pools and quota holdings; one
+        process does it for all.
     """
 
     create_deadline_seconds: Seconds = 1800.0
@@ -244,6 +260,7 @@ class OperationsSection(Section, frozen=True):
     other_deadline_seconds: Seconds = 900.0
     retry_first_seconds: Seconds = 1.0
     retry_limit_seconds: Seconds = 60.0
+    recount_seconds: Seconds = 900.0
 
     def deadline_seconds(self, kind: str) -> float:
         """How long an operation of this kind may take.
@@ -301,6 +318,66 @@ class QuotaSection(Section, frozen=True):
             "cyclades.network.private": self.network_private,
             "cyclades.floating_ip": self.floating_ip,
         }
+
+
+class EventsSection(Section, frozen=True):
+    """Events for users: how long they are kept, and the limits of ``GET /events/v1/stream``.
+
+    :ivar keep_seconds: age at which an event is thrown away.
+    :ivar heartbeat_seconds: silence after which a stream sends a comment.
+    :ivar slow_seconds: how long a reader may take nothing before it is cut off.
+    :ivar unsent_bytes: how far a reader that takes nothing may fall behind.
+    :ivar streams_per_project: most streams of one project in one process; then 429.
+    :ivar streams_per_process: most streams in one process; then 503.
+    """
+
+    keep_seconds: Annotated[float, Meta(ge=60.0, le=31_536_000.0)] = 86_400.0
+    heartbeat_seconds: Annotated[float, Meta(ge=1.0, le=3600.0)] = 15.0
+    slow_seconds: Annotated[float, Meta(ge=1.0, le=3600.0)] = 30.0
+    unsent_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 1_048_576
+    streams_per_project: Positive = 20
+    streams_per_process: Positive = 1000
+
+
+class BrokerSection(Section, frozen=True):
+    """The broker from which messages of the Ganeti side come; without one, polling finds the same.
+
+    :ivar urls: brokers of one RabbitMQ cluster, tried in turn: ``amqp://HOST[:PORT][/VHOST]``, or
+        ``amqps://`` for TLS, without a login; empty: there is no broker.
+    :ivar username: who we are there.
+    :ivar password_file: holds the password alone, mode 0600 or stricter.
+    :ivar authorities_file: PEM with who signs the brokers' certificates; empty: the system's.
+    :ivar certificate_file: PEM with the one certificate to accept, whoever signed it.
+    :ivar exchange: where the Ganeti side publishes to.
+    :ivar queue_type: of our queues; ``quorum`` ones outlive the loss of a broker of a cluster.
+        Queues that are there already must be deleted before it is changed.
+    :ivar heartbeat_seconds: a broker that is silent for twice as long is left.
+    :ivar connect_timeout_seconds: longest wait for a broker to accept a connection, and again
+        to let us in.
+    """
+
+    urls: tuple[Text, ...] = ()
+    username: Text = ""
+    password_file: Text = ""
+    authorities_file: Text = ""
+    certificate_file: Text = ""
+    exchange: Annotated[str, Meta(min_length=1, max_length=120, pattern=PRINTABLE)] = "ganeti"
+    queue_type: Literal["classic", "quorum"] = "quorum"
+    heartbeat_seconds: Annotated[int, Meta(ge=1, le=600)] = 10
+    connect_timeout_seconds: Seconds = 5.0
+
+    def addresses(self) -> list[BrokerAddress]:
+        """The brokers, without the login.
+
+        :raise ConfigError: when one of them cannot be understood.
+        """
+        try:
+            found = [parse_url(url) for url in self.urls]
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if any(each.username or each.password for each in found):
+            raise ConfigError("the login belongs into broker.username and broker.password_file")
+        return found
 
 
 class LogSection(Section, frozen=True):

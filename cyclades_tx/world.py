@@ -12,9 +12,10 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from cyclades_tx.config import Config, GanetiSection
+from cyclades_tx.config import BrokerSection, Config, GanetiSection
 from cyclades_tx.crash import crash_points
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.flows.application_credentials import ApplicationCredentials
@@ -35,6 +36,10 @@ from cyclades_tx.metrics import Metrics, PoolUse
 from cyclades_tx.model import quota
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.who import Who
+from cyclades_tx.mq.broker import Broker
+from cyclades_tx.mq.patience import Patience
+from cyclades_tx.mq.tls import Trust
+from cyclades_tx.sections import read_secret
 from cyclades_tx.store import quotas
 from cyclades_tx.store.clusters import SESSION_NAME
 from cyclades_tx.store.database import Database
@@ -65,6 +70,7 @@ class World:
     keypairs: KeyPairs
     servers: Servers
     names: Names
+    broker: Broker | None
     crash: Callable[[str], None]
     driver: str
 
@@ -86,6 +92,7 @@ class World:
             dsn,
             least=0 if tool else section.pool_min,
             most=2 if tool else section.pool_max,
+            reads=section.reads_max,
             wait_seconds=section.acquire_timeout_seconds,
             limits=Limits(
                 statement_seconds=section.statement_timeout_seconds,
@@ -172,6 +179,7 @@ class World:
                 random.SystemRandom(),
             ),
             names=names,
+            broker=_broker(reactor, config.broker, driver),
             crash=crash,
             driver=driver,
         )
@@ -185,12 +193,35 @@ class World:
 
     async def close(self) -> None:
         """Let everything go that the world holds open."""
+        if self.broker is not None:
+            await self.broker.stop()
         self.identity.stop()
         self.vault.close()
         await self.clusters.close()
         self.passwords.close()
         self.large_json.close()
         await self.database.close()
+
+
+def _broker(reactor: Any, section: BrokerSection, name: str) -> Broker | None:
+    """The broker, if one is configured; it connects only when it is started."""
+    if not section.urls:
+        return None
+    password = read_secret(section.password_file) if section.password_file else ""
+    try:
+        trust = Trust(_text(section.authorities_file), _text(section.certificate_file))
+    except ValueError as error:
+        raise ConfigError(f"broker: {error}") from None
+    addresses = [each.with_login(section.username, password) for each in section.addresses()]
+    patience = Patience(
+        heartbeat_seconds=section.heartbeat_seconds,
+        connect_seconds=section.connect_timeout_seconds,
+    )
+    return Broker(reactor, addresses, trust, patience, name=f"cyclades_tx {name}")
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text() if path else ""
 
 
 def _clusters(

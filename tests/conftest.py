@@ -31,6 +31,8 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from cyclades_tx.store.database import Database
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
+from tests.real.ganeti import GANETIS
+from tests.real.rabbitmq import RABBIT
 
 REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
 SETTLE_SECONDS = 2.0
@@ -47,18 +49,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what needs real parts, unless they were asked for."""
-    if REAL:
-        return
+    """Skip by name what needs real parts, unless they were asked for.
+
+    They all run in one worker, which therefore is the only one that starts real clusters.
+    """
     for item in items:
         if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
+            item.add_marker(pytest.mark.xdist_group("real"))
+            if not REAL:
+                item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
 
 
 def pytest_collection_finish() -> None:
     """Keep the imported world out of the garbage collections after each test."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the real parts now: a worker of pytest-xdist is killed ten seconds from here."""
+    GANETIS.purge()
+    RABBIT.purge()
 
 
 class LoggedErrors:

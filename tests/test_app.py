@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from twisted.web.client import HTTPConnectionPool
 from cyclades_tx.app import Cyclades, Options
 from cyclades_tx.config import Config
 from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.identity.tokens import hash_of, new_token
+from cyclades_tx.store import operator_tokens, outbox
+from cyclades_tx.testing import builders
 from cyclades_tx.world import World
 from tests.scenario.cloud import free_port
 
@@ -84,6 +88,59 @@ async def test_with_all_roles_everything_answers_and_a_stop_ends_it(start: Start
     await one.service.stopService()
     with pytest.raises(Refused):
         await one.get("/healthz")
+
+
+async def test_a_stream_of_the_service_begins_goes_on_and_ends_with_it(start: Start) -> None:
+    """An event that is stored reaches the reader; a stop is told; the numbers tell of both."""
+    one = await start("api", "loops")
+    database = one.service.world.database
+    who = await builders.somebody(database, "reader")
+    await database.run(
+        "insert into role_assignment (user_id, project_id, role_id)"
+        " select %s, %s, id from role where name = 'reader'",
+        (who.user_id, who.project_id),
+    )
+    token = new_token()
+    assert who.project_id is not None
+    assert await operator_tokens.issue(
+        database, hash_of(token), who.user_id, who.project_id, "password", "audit", 60.0
+    )
+    received: list[bytes] = []
+    response = await treq.get(
+        f"http://127.0.0.1:{one.port}/events/v1/stream",
+        headers={"X-Auth-Token": token},
+        pool=HTTPConnectionPool(one.service.world.reactor, persistent=False),
+    )
+    assert response.code == 200
+    over = treq.collect(response, received.append)
+    await outbox.put(database, "thing.made", "x", who.project_id, {"number": 1})
+    while b"thing.made" not in b"".join(received):
+        await deferLater(one.service.world.reactor, 0.01)
+    _, metrics = await one.get("/metrics", one.admin_port)
+    assert b"cyclades_event_streams 1.0" in metrics
+    assert b"cyclades_outbox_waiting 0.0" in metrics
+    status, health = await one.get("/healthz?deep", one.admin_port)
+    events = json.loads(health)["checks"]["events"]
+    assert (status, events["ok"], events["streams"], events["waiting"]) == (200, True, 1, 0)
+    await one.service.stopService()
+    await over
+    assert b'event: end\ndata: {"reason":"restart"' in b"".join(received)
+    registry = one.service.world.metrics.registry
+    assert (
+        registry.get_sample_value("cyclades_event_streams_ended_total", {"reason": "restart"})
+        == 1.0
+    )
+
+
+async def test_events_that_nobody_publishes_are_told_to_operators(start: Start, dsn: str) -> None:
+    """After a while something is wrong."""
+    one = await start("vmapi")
+    database = one.service.world.database
+    await outbox.put(database, "thing.made", "x", None, {})
+    assert (await one.get("/healthz?deep", one.admin_port))[0] == 200
+    await database.run("update event set at = now() - interval '1 minute'")
+    status, health = await one.get("/healthz?deep", one.admin_port)
+    assert status == 503 and "1 events wait" in json.loads(health)["checks"]["events"]["reason"]
 
 
 async def test_a_process_for_first_boots_has_no_compute(start: Start) -> None:

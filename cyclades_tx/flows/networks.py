@@ -10,7 +10,7 @@ from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotSupported
 from cyclades_tx.model import address as arithmetic
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import addresses
+from cyclades_tx.store import addresses, outbox
 from cyclades_tx.store import networks as store
 
 _NAME_LIMIT = 255
@@ -134,6 +134,7 @@ class Networks:
             await self._reserve(tx, who, row.id)
         for subnet in wanted.subnets:
             await self._add_subnet(tx, row.id, subnet)
+        await outbox.tell_network(tx, "network.created", row.id)
         await store.ensure_on_all_clusters(tx, row.id, self._deadline_seconds)
         return row
 

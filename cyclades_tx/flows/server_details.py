@@ -8,7 +8,7 @@ from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.model import quota
 from cyclades_tx.model.server import MAX_METADATA, MAX_TAGS
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import quotas, servers
+from cyclades_tx.store import outbox, quotas, servers
 
 
 class ServerDetails:
@@ -33,6 +33,7 @@ class ServerDetails:
                     f"update server set {assignments}, updated_at = now() where id = %(id)s",
                     {**columns, "id": server.id},
                 )
+                await outbox.tell_servers(tx, (server.id,), always=True)
 
         await self._database.transaction(work, "server.update")
 
@@ -137,6 +138,7 @@ class ServerDetails:
                 " where id = %s",
                 (locked, reason, server.id),
             )
+            await outbox.tell_servers(tx, (server.id,), always=True)
 
         await self._database.transaction(work, "server.lock")
 

@@ -48,7 +48,6 @@ from cyclades_tx.store import (
     keypairs,
     networks,
     operations,
-    outbox,
     ports,
     quotas,
     servers,
@@ -307,9 +306,6 @@ class Servers(ServerDetails):
                 reason=f"Waits to be sent to cluster {chosen.name}.",
             )
             await quotas.reserve(tx, project_id, operation_id, amounts)
-            await outbox.put(
-                tx, "server.created", str(uuid), project_id, {"name": name, "user_id": who.user_id}
-            )
             await servers.count_on_cluster(tx, server_id, flavor.disk_gib, 1)
             # Before the commit: a creation without its secrets must not be seen by a loop.
             await self._vault.put(config_token, secret, self._vmapi.secret_lifetime_seconds)

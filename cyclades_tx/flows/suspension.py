@@ -25,13 +25,7 @@ async def suspend(database: Any, server_id: int, suspended: bool) -> bool:
             "update server set suspended = %s, updated_at = now() where id = %s",
             (suspended, server_id),
         )
-        await outbox.put(
-            tx,
-            "server.suspended" if suspended else "server.resumed",
-            str(server.uuid),
-            server.project_id,
-            {},
-        )
+        await outbox.tell_servers(tx, (server_id,))
         return True
 
     done: bool = await database.transaction(work, "server.suspend")

@@ -85,6 +85,7 @@ class _Exchange:
     change: bool
     sent: bool = False
     guard_failure: Exception | None = None
+    read_apart: Callable[[bytes], Any] | None = None
 
 
 class _TooLong(Exception):
@@ -238,10 +239,28 @@ class RapiWire:
         reply = await self._answer("PUT", f"/2/query/{kind}", [], words.to_json(body))
         return words.rows(reply, fields)
 
-    async def _answer(
-        self, method: str, path: str, query: list[tuple[str, str]], body: bytes | None
+    async def query_apart(
+        self,
+        kind: str,
+        fields: tuple[str, ...],
+        qfilter: list[Any] | None,
+        read_apart: Callable[[bytes], Any],
     ) -> Any:
-        exchange = _Exchange(change=False)
+        """Like :meth:`query`, but a large reply is what ``read_apart`` made of it in a worker."""
+        body = {"fields": list(fields), "qfilter": qfilter}
+        words.check_ascii(body, "the question")
+        text = words.to_json(body)
+        return await self._answer("PUT", f"/2/query/{kind}", [], text, read_apart)
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]],
+        body: bytes | None,
+        read_apart: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        exchange = _Exchange(change=False, read_apart=read_apart)
         data = None if body is None else _GuardedBody(body, exchange, no_guard)
         status, reply = await self._through_gate(exchange, method, path, query, data)
         if status == 200:
@@ -318,11 +337,15 @@ class RapiWire:
         reply = _Reply(self._limits.reply_bytes)
         response.deliverBody(reply)
         text = await reply.done
-        return response.code, await self._parse(response.code, text)
+        return response.code, await self._parse(response.code, text, exchange.read_apart)
 
-    async def _parse(self, status: int, text: bytes) -> Any:
+    async def _parse(
+        self, status: int, text: bytes, read_apart: Callable[[bytes], Any] | None
+    ) -> Any:
         try:
             if len(text) > self._limits.large_reply_bytes and self._large_json is not None:
+                if status == 200 and read_apart is not None:
+                    return await self._large_json(text, read_apart)
                 return await self._large_json(text)
             return parse(text)
         except ValueError:

@@ -16,6 +16,8 @@ What a call raises:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from zope.interface import Interface
 
 from cyclades_tx.errors import CycladesError
@@ -81,6 +83,14 @@ class IClusterQuestions(Interface):
 
     async def instances(names: tuple[str, ...]) -> dict[str, Instance]:
         """The details of those of the named instances that exist, by name, with one query."""
+
+    async def instances_with(prefix: str) -> Iterator[tuple[Instance, ...]]:
+        """The details of every instance whose name begins with ``prefix``, with one query.
+
+        They come in slices, ordered by the length of the name and the name itself, so that
+        numbers behind a prefix rise. Each takes a few milliseconds to make: whoever takes them
+        lets the reactor run between two, and keeps none.
+        """
 
     async def glance(prefix: str) -> tuple[InstanceGlance, ...]:
         """The few revealing fields of every instance whose name begins with ``prefix``."""

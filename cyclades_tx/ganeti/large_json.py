@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-LargeJson = Callable[[bytes], Awaitable[Any]]
+LargeJson = Callable[..., Awaitable[Any]]
 
 
 class LargeJsonWorkers:
@@ -33,14 +33,18 @@ class LargeJsonWorkers:
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
 
-    def __call__(self, text: bytes) -> Awaitable[Any]:
-        """Parse ``text`` in a worker."""
+    def __call__(self, text: bytes, read: Callable[[bytes], Any] | None = None) -> Awaitable[Any]:
+        """Parse ``text`` in a worker.
+
+        :param read: a function of a module that reads the text in the worker, and returns what
+            is cheap to hand over; None: :func:`parse`.
+        """
         result: Deferred[Any] = Deferred(lambda _: None)
         try:
-            future = self._workers().submit(parse, text)
+            future = self._workers().submit(read or parse, text)
         except BrokenProcessPool:  # a worker was killed: the next text gets new ones
             self._pool = None
-            future = self._workers().submit(parse, text)
+            future = self._workers().submit(read or parse, text)
 
         def deliver(done: Future[Any]) -> None:
             self._reactor.callFromThread(_hand_over, done, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from cyclades_tx.ganeti import words
+from cyclades_tx.ganeti import instance_slices, words
 from cyclades_tx.ganeti.exchange import Gate, RapiCredentials, RapiLimits, RapiWire, no_guard
 from cyclades_tx.ganeti.interfaces import (
     GanetiRefused,
@@ -105,9 +105,25 @@ class RapiCluster:
         found = (words.instance(row) for row in rows)
         return {instance.name: instance for instance in found}
 
+    async def instances_with(self, prefix: str) -> Iterator[tuple[Instance, ...]]:
+        reply = await self._wire.query_apart(
+            "instance", words.INSTANCE_FIELDS, words.begins_with(prefix), instance_slices.pack
+        )
+        return instance_slices.slices_of(reply, instance_slices.read)
+
     async def glance(self, prefix: str) -> tuple[InstanceGlance, ...]:
-        rows = await self._wire.query("instance", words.GLANCE_FIELDS, words.begins_with(prefix))
-        return tuple(words.glance(row) for row in rows)
+        reply = await self._wire.query_apart(
+            "instance",
+            words.GLANCE_FIELDS,
+            words.begins_with(prefix),
+            instance_slices.pack_glances,
+        )
+        seen: list[InstanceGlance] = []
+        for part in instance_slices.slices_of(reply, instance_slices.read_glances):
+            seen += part
+            if len(part) == instance_slices.GLANCES:
+                await deferLater(self._reactor, 0)
+        return tuple(seen)
 
     async def jobs(self, ids: tuple[int, ...]) -> dict[int, Job]:
         if not ids:

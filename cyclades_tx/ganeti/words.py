@@ -38,7 +38,10 @@ INSTANCE_FIELDS = (
     "nic.links", "disk.names", "disk.sizes", "disk.uuids", "tags", "uuid",
 )  # fmt: skip
 GLANCE_FIELDS = ("name", "status", "serial_no")
-NETWORK_FIELDS = ("name", "network", "group_list", "tags")
+NETWORK_FIELDS = (
+    "name", "network", "gateway", "network6", "gateway6", "mac_prefix", "group_list", "tags",
+    "external_reservations", "inst_cnt",
+)  # fmt: skip
 JOB_FIELDS = ("id", "status", "summary", "opresult", "oplog", "end_ts")
 JOB_FIELDS_WITH_REASON = (*JOB_FIELDS, "ops")
 
@@ -220,6 +223,12 @@ def network(row: Mapping[str, Any]) -> SeenNetwork:
         cidr=_text_or_none(row["network"], "subnet"),
         groups=tuple(connected),
         tags=_texts(row["tags"] or [], "tags"),
+        gateway=_text_or_none(row["gateway"], "gateway"),
+        cidr6=_text_or_none(row["network6"], "IPv6 subnet"),
+        gateway6=_text_or_none(row["gateway6"], "IPv6 gateway"),
+        mac_prefix=_text_or_none(row["mac_prefix"], "MAC prefix"),
+        reserved=_listed(row["external_reservations"], "reserved addresses"),
+        instances=_integer_or_none(row["inst_cnt"], "number of instances") or 0,
     )
 
 
@@ -385,6 +394,12 @@ def _text_or_none(value: Any, what: str) -> str | None:
 
 def _texts(value: Any, what: str) -> tuple[str, ...]:
     return tuple(_text(entry, what) for entry in _list(value, what))
+
+
+def _listed(value: Any, what: str) -> tuple[str, ...]:
+    """The parts of a text with commas between."""
+    text = _text_or_none(value, what) or ""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _integer(value: Any, what: str) -> int:

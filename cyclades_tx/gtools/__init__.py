@@ -1,0 +1,1 @@
+"""The Ganeti side: what runs on a Ganeti node and tells what happens there."""

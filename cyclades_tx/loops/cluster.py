@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +52,8 @@ class ClusterWork:
         self._retries = retries
         self.watch = JobWatch(clock, cluster, database, wake, poll_active_seconds)
         self._instances: Batch[str] = Batch(clock, cluster.instances)
+        self._looking: set[int] = set()
+        self._looks: dict[int, Instance | None] = {}
 
     def now(self) -> datetime:
         """This moment by the clock, aware UTC."""
@@ -72,8 +74,30 @@ class ClusterWork:
         await operations.mark_failed_cluster(self.database, operation.id, reason, pause)
         return pause
 
+    def begin_looks(self, server_ids: Iterable[int]) -> None:
+        """Instances of servers at rest are about to be asked for together."""
+        self._looking.update(server_ids)
+
+    def keep_look(self, server_id: int, instance: Instance | None) -> None:
+        """Keep what such a question gave for the server's next turn, if it is good for it."""
+        if server_id in self._looking:
+            self._looks[server_id] = instance
+            self._looking.discard(server_id)
+
+    def end_looks(self, server_ids: Iterable[int]) -> None:
+        """The question was answered, or will not be."""
+        self._looking.difference_update(server_ids)
+
+    def drop_look(self, server_id: int) -> None:
+        """What was or is being looked at is out of date: an operation has moved the server."""
+        self._looking.discard(server_id)
+        self._looks.pop(server_id, None)
+
     async def instance(self, name_or_server: str | int) -> Instance | None:
         """Look at an instance; questions of the same moment go out as one."""
+        if name_or_server in self._looks:
+            assert isinstance(name_or_server, int)
+            return self._looks.pop(name_or_server)
         name = (
             name_or_server
             if isinstance(name_or_server, str)

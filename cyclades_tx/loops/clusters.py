@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,10 +17,15 @@ from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.loops.drift import Counted, Drift
 from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.leases import Lease
+from cyclades_tx.loops.looks import Looks
+from cyclades_tx.loops.network_drift import NetworkDrift, network_rules
 from cyclades_tx.loops.networks import NetworkWork
 from cyclades_tx.loops.servers import ServerWork
+from cyclades_tx.model import pace
+from cyclades_tx.model.drift import is_mass
 from cyclades_tx.model.names import Names
 from cyclades_tx.sections import GanetiSection, OperationsSection
 from cyclades_tx.store import clusters, operations, servers
@@ -28,6 +34,9 @@ from cyclades_tx.vault import ISecretStore
 #: How often open operations are looked through, in case a wake was lost.
 SWEEP_SECONDS = 3.0
 SWEEP_MOST = 500
+
+#: A number of one of our things is never longer.
+_MOST_DIGITS = 18
 
 #: How often the rows of clusters are looked at, in case a notification was lost.
 CHECK_SECONDS = 15.0
@@ -52,6 +61,7 @@ class Drive:
         retries: OperationsSection,
         crash: Callable[[str], None],
         jitter: random.Random,
+        counted: Counted = lambda what, kind, count: None,
     ) -> None:
         self.name: str = row.name
         self.cluster_id: int = row.id
@@ -84,39 +94,82 @@ class Drive:
             ganeti.driver_connections,
             jitter,
         )
-        network_work = NetworkWork(self.work, self.servers.wake)
+        self.network_drift = NetworkDrift(
+            self.work,
+            ganeti.drift_seconds,
+            retries.deadline_seconds("make_network"),
+            jitter,
+            counted,
+            network_rules(ganeti),
+        )
+        network_work = NetworkWork(self.work, self.servers.wake, self.network_drift.suspect)
         self.networks: Loop[int] = Loop(
             f"networks of {row.name}", clock, network_work.turn, 2, jitter
         )
+        self.drift = Drift(
+            self.work, self._server_work, self.servers, ganeti, self._offline, jitter, counted
+        )
+        self._looks = Looks(self.work, self._changed)
+        self._numbers: Loop[str] = Loop(
+            f"numbers of {row.name}", clock, self._refresh_turn, 1, jitter
+        )
         self._begun = False
+        self._polled_at = -math.inf
+        self._poll_took_seconds = 0.0
         self._sweeping = _every(clock, self._sweep)
-        self._polling = _every(clock, self._poll)
+        self._polling = _every(clock, self._poll_if_due)
 
     def start(self) -> None:
         """Begin: whatever is open is looked at now."""
         self._sweeping.start(SWEEP_SECONDS).addErrback(self._died)
-        self._polling.start(self._ganeti.poll_idle_seconds).addErrback(self._died)
+        tick = pace.tick_seconds(self._ganeti.poll_active_seconds, self._ganeti.poll_idle_seconds)
+        self._polling.start(tick).addErrback(self._died)
+        self.drift.start()
+        if not self._offline:
+            self.network_drift.start()
 
     async def stop(self) -> None:
         """Begin nothing new, and wait for what runs."""
         for call in (self._sweeping, self._polling):
             if call.running:
                 call.stop()
+        await self._looks.stop()
         await self.work.watch.stop()
+        await self._numbers.stop()
+        await self.drift.stop()
+        await self.network_drift.stop()
         await self.servers.stop()
         await self.networks.stop()
 
-    def wake(self, key: str) -> None:
-        """Wake a server (``s42``), a network (``n7``), or the look at the cluster (``refresh``)."""
-        kind, digits = key[:1], key[1:]
-        if kind == "s" and digits.isdigit():
-            self.servers.wake(int(digits))
-        elif kind == "n" and digits.isdigit():
-            self.networks.wake(int(digits))
+    def wake(self, keys: str) -> None:
+        """Wake what the keys name, with commas between.
+
+        ``s42``: server 42. ``o42``: its instance may have changed: look. ``n7``: network 7.
+        ``refresh``: the cluster's own numbers. ``drift``: what an operator wants mended.
+        """
+        for key in keys.split(","):
+            kind, number = key[:1], key[1:]
+            if not number.isascii() or not number.isdigit() or len(number) > _MOST_DIGITS:
+                if key == "refresh":
+                    self._numbers.wake(key)
+                elif key == "drift":
+                    self.drift.wake()
+            elif kind == "s":
+                self.servers.wake(int(number))
+            elif kind == "o" and not self.work.watch.heard(f"s{number}"):
+                self._looks.look(int(number))
+            elif kind == "n":
+                self.work.watch.heard(key)
+                self.networks.wake(int(number))
 
     def status(self) -> dict[str, Any]:
         """How the work stands, for operators."""
-        return {"servers": self.servers.status(), "networks": self.networks.status()}
+        return {
+            "servers": self.servers.status(),
+            "networks": self.networks.status(),
+            "drift": self.drift.loop.status(),
+            "network_drift": self.network_drift.status(),
+        }
 
     async def _sweep(self) -> None:
         if not self._begun:
@@ -129,6 +182,28 @@ class Drive:
                 self.servers.wake(row.server_id)
             elif row.network_id is not None:
                 self.networks.wake(row.network_id)
+
+    def _changed(self, server_id: int) -> None:
+        """An instance is not as it was."""
+        self._server_work.suspect(server_id)
+        self.servers.wake(server_id)
+
+    async def _poll_if_due(self) -> None:
+        began = self._clock.seconds()
+        due = pace.look_due(
+            began - self._polled_at,
+            self._poll_took_seconds,
+            self.work.watch.busy,
+            self.work.watch.told,
+            self._ganeti.poll_active_seconds,
+            self._ganeti.poll_idle_seconds,
+        )
+        if due:
+            self._polled_at = began
+            try:
+                await self._poll()
+            finally:
+                self._poll_took_seconds = self._clock.seconds() - began
 
     async def _poll(self) -> None:
         """Look whether the cluster answers, what is new on it, and what is free."""
@@ -149,15 +224,22 @@ class Drive:
         if await clusters.set_reachable(self._database, self.cluster_id, True, ""):
             self.log.info("cluster.answers", cluster=self.name)
             await self._look_again()
-        for row in await servers.at_rest_on(self._database, self.cluster_id):
-            glance = seen.get(self._names.instance(row.id))
-            if (
-                glance is None
-                or glance.status != row.ganeti_status
-                or glance.serial != row.ganeti_serial
-            ):
-                self._server_work.suspect(row.id)
-                self.servers.wake(row.id)
+        missing, different, count, last_id = [], [], 0, 0
+        while rows := await servers.at_rest_on(self._database, self.cluster_id, last_id):
+            for row in rows:
+                glance = seen.get(self._names.instance(row.id))
+                if glance is None:
+                    missing.append(row.id)
+                elif (glance.status, glance.serial) != (row.ganeti_status, row.ganeti_serial):
+                    different.append(row.id)
+            count, last_id = count + len(rows), rows[-1].id
+        # So many at once are not believed by themselves; the loop of drift tells of them.
+        for server_id in different if is_mass(len(missing), count) else missing + different:
+            self._changed(server_id)
+
+    async def _refresh_turn(self, _key: str) -> None:
+        if not self._offline:
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Ask the cluster for its numbers and write them down."""
@@ -165,6 +247,7 @@ class Drive:
         capacity = await self._cluster.capacity()
         groups = await self._cluster.groups()
         await clusters.set_capacity(self._database, self.cluster_id, info, capacity, groups)
+        self.network_drift.groups_are(groups)
 
     async def _look_again(self) -> None:
         """Do not wait out the pauses that were meant for how things stood before."""

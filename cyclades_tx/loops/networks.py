@@ -29,16 +29,18 @@ from cyclades_tx.model.plan import (
     Wait,
     plan_network,
 )
-from cyclades_tx.store import cluster_networks, operations
+from cyclades_tx.store import cluster_networks, operations, outbox
 
 MOST_STEPS = 25
 
-#: What a network without IPv4 gets, since Ganeti's networks must have an IPv4 range.
-DUMMY_CIDR = "10.0.0.0/29"
-
 
 class NetworkWork:
-    """Turns for the networks of one cluster; the key of a turn is the network's id."""
+    """Turns for the networks of one cluster; the key of a turn is the network's id.
+
+    :param wake_server: for the servers that waited for a network.
+    :param at_rest: called with a network that was woken although nothing moves it: something
+        at the cluster may have.
+    """
 
     log = Logger()
 
@@ -46,18 +48,22 @@ class NetworkWork:
         self,
         work: ClusterWork,
         wake_server: Callable[[int], None],
+        at_rest: Callable[[int], None],
     ) -> None:
         self._work = work
         self._wake_server = wake_server
+        self._at_rest = at_rest
 
     async def turn(self, network_id: int) -> float | None:
         """Do what there is to do for a network on this cluster now."""
         work = self._work
-        for _ in range(MOST_STEPS):
+        for step in range(MOST_STEPS):
             operation = await operations.open_of_network(
                 work.database, network_id, work.lease.cluster_id
             )
             if operation is None:
+                if step == 0:
+                    self._at_rest(network_id)
                 return None
             pause = await self._advance(network_id, operation)
             if pause is not None:
@@ -173,14 +179,12 @@ class NetworkWork:
         if verb == "make":
             new = NewNetwork(
                 name=name,
-                cidr=row.cidr or DUMMY_CIDR,
+                cidr=row.cidr or cluster_networks.DUMMY_CIDR,
                 gateway=row.gateway if row.cidr else None,
                 cidr6=row.cidr6,
                 gateway6=row.gateway6,
                 mac_prefix=row.cluster_mac_prefix,
-                tags=tuple(row.tags)
-                + (("nfdhcpd",) if row.dhcp else ())
-                + (("public",) if row.external else ("private",)),
+                tags=cluster_networks.ganeti_tags(row),
                 conflicts_check=False,
             )
             made: int = await cluster.create_network(new, trail)
@@ -205,16 +209,13 @@ class NetworkWork:
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
             if not await operations.close_operation(tx, operation.id, step.end, step.reason):
                 return []
-            if operation.kind == "make_network":
-                await cluster_networks.set_state(
-                    tx, network_id, lease.cluster_id, "active" if good else "error", step.reason
-                )
-            elif good:
-                await cluster_networks.remove(tx, network_id, lease.cluster_id)
+            if not good:
+                await cluster_networks.set_failed(tx, network_id, lease.cluster_id, step.reason)
+            elif operation.kind == "make_network":
+                await cluster_networks.set_state(tx, network_id, lease.cluster_id, "active", "")
             else:
-                await cluster_networks.set_state(
-                    tx, network_id, lease.cluster_id, "error", step.reason
-                )
+                await cluster_networks.remove(tx, network_id, lease.cluster_id)
+            await outbox.tell_operation(tx, "operation.ended", operation.id)
             return await cluster_networks.waiting_servers(tx, network_id, lease.cluster_id)
 
         waiting = await self._work.database.transaction(write, f"network.finish.{operation.kind}")

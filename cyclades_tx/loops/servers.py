@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from cyclades_tx.errors import CycladesError
@@ -18,6 +19,7 @@ from cyclades_tx.ganeti.interfaces import (
 )
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
+from cyclades_tx.model.job import Job
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import (
     FAILED,
@@ -33,6 +35,7 @@ from cyclades_tx.model.plan import (
     AskInstance,
     AskSecret,
     AskSiblings,
+    Confirm,
     Facts,
     Finish,
     Submit,
@@ -40,11 +43,14 @@ from cyclades_tx.model.plan import (
     plan_server,
 )
 from cyclades_tx.sections import GanetiSection
-from cyclades_tx.store import operations, servers
+from cyclades_tx.store import drift_findings, operations, servers
 from cyclades_tx.vault import ISecretStore
 
 #: A turn that takes more steps than this has lost its way; it is called again later.
 MOST_STEPS = 25
+
+#: Told to the owner of a server whose creation nobody works on any more.
+_LOST = "Its creation was lost: the cluster has no such instance."
 
 
 class ServerWork:
@@ -70,6 +76,8 @@ class ServerWork:
         self._ganeti = ganeti
         self._suspects: set[int] = set()
         self._told_to_stop: set[int] = set()
+        self._asked: dict[int, list[Deferred[servers.Observed | None]]] = {}
+        self._insisted: set[int] = set()
 
     def suspect(self, server_id: int) -> None:
         """Have a server at rest looked at in its next turn: the cluster says something new."""
@@ -77,33 +85,85 @@ class ServerWork:
 
     async def turn(self, server_id: int) -> float | None:
         """Do what there is to do for a server now; see :class:`~.driver.Loop`."""
-        suspected = server_id in self._suspects
-        self._suspects.discard(server_id)
         for _ in range(MOST_STEPS):
             opened = await operations.open_of_server(self._work.database, server_id)
             if not opened:
-                if suspected:
-                    await self._observe(server_id)
+                if server_id in self._suspects:
+                    await self._look_into(server_id)
                 return None
+            self._work.drop_look(server_id)
+            self._answer(server_id, None)
             operation = opened[0]
             pause = await self._advance(server_id, operation, len(opened) > 1)
             if pause is not None:
                 return pause
         return 1.0
 
-    async def _observe(self, server_id: int) -> None:
+    async def _look_into(self, server_id: int) -> None:
+        """Observe a suspect; it stays one when that did not work."""
+        self._suspects.discard(server_id)
+        observed = None
+        try:
+            observed = await self._observe(server_id)
+        except Exception:
+            self._suspects.add(server_id)
+            raise
+        finally:
+            self._work.drop_look(server_id)
+            self._answer(server_id, observed)
+
+    def mend(self, server_id: int, insist: bool = False) -> Deferred[servers.Observed | None]:
+        """Have a server's record follow its cluster in its next turn, which the caller wakes.
+
+        :param insist: also when another cluster seems to have its instance.
+        :return: fires with what came of it; None when it cannot be said now.
+        """
+        self._suspects.add(server_id)
+        if insist:
+            self._insisted.add(server_id)
+        waiting: Deferred[servers.Observed | None] = Deferred()
+        self._asked.setdefault(server_id, []).append(waiting)
+        return waiting
+
+    def _answer(self, server_id: int, observed: servers.Observed | None) -> None:
+        for waiting in self._asked.pop(server_id, ()):
+            waiting.callback(observed)
+
+    async def _observe(self, server_id: int) -> servers.Observed | None:
         if await self._creating_job(server_id) is not None:
-            return  # not there yet, or not whole
+            return None  # not there yet, or not whole
         instance = await self._work.instance(server_id)
         lease = self._work.lease
+        insisted = server_id in self._insisted
+        self._insisted.discard(server_id)
 
-        async def write(tx: Any) -> None:
+        async def write(tx: Any) -> servers.Observed | None:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            rest = await servers.observe(tx, server_id, ABSENT if instance is None else instance)
-            if rest is not None:
-                self.log.info("server.observed", server_id=server_id, state=rest.state)
+            if instance is None:
+                if not insisted and await drift_findings.is_elsewhere(
+                    tx, server_id, lease.cluster_id
+                ):
+                    return None  # it was moved by hand: nothing of it is given away
+                return await servers.observe(tx, server_id, ABSENT, self._work.names, _LOST)
+            return await servers.observe(tx, server_id, instance, self._work.names)
 
-        await self._work.database.transaction(write, "server.observe")
+        # Those of one project would wait for its holdings with a connection each.
+        project_id = await servers.project_of(self._work.database, server_id)
+        observed: servers.Observed | None = await self._work.database.transaction(
+            write, "server.observe", turn=project_id or ""
+        )
+        if observed is not None and (observed.rest != observed.before or observed.followed.changes):
+            self.log.info(
+                "server.observed",
+                server_id=server_id,
+                state=observed.rest.state,
+                changes=[" ".join(key).strip() for key in observed.followed.changes],
+            )
+        for (kind, subject), why in () if observed is None else observed.followed.refused.items():
+            self.log.warn(
+                "server.not_followed", server_id=server_id, kind=kind, subject=subject, reason=why
+            )
+        return observed
 
     async def _advance(self, server_id: int, operation: Operation, deleted: bool) -> float | None:
         """Take steps until the operation is over (None) or waits (a pause in seconds)."""
@@ -130,7 +190,12 @@ class ServerWork:
                     continue
             except GanetiError as error:
                 return await self._unreachable(operation, error)
-            if isinstance(step, AskSecret):
+            if isinstance(step, Confirm):
+                try:
+                    facts = facts.confirmed(await self._confirmed(operation))
+                except GanetiError as error:
+                    return await self._unreachable(operation, error)
+            elif isinstance(step, AskSecret):
                 facts = replace(facts, secret_there=await self._secret_there(operation))
             elif isinstance(step, Wait):
                 await self._wait(operation, step, deleted)
@@ -144,6 +209,10 @@ class ServerWork:
             else:
                 return await self._submit(server_id, operation, step, facts)
         return 1.0
+
+    async def _confirmed(self, operation: Operation) -> Job | None:
+        assert operation.job_id is not None
+        return await self._work.watch.confirm(operation.job_id)
 
     async def _creating_job(self, server_id: int) -> int | None:
         """A job that may still make the instance although its creation was given up, or None."""
@@ -228,7 +297,9 @@ class ServerWork:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
             result = "unknown" if job is None else str(job.status)
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
-            return await servers.settle(tx, operation, step.end, step.reason, step.seen)
+            return await servers.settle(
+                tx, operation, step.end, step.reason, step.seen, self._work.names
+            )
 
         closed = await self._work.database.transaction(
             write, f"server.finish.{operation.kind}", turn=operation.project_id or ""

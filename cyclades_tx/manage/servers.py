@@ -27,6 +27,7 @@ OPERATOR = Who("0" * 32, "snf-manage", None, None, frozenset((ADMIN,)))
 ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft")
 _POLL_SECONDS = 0.25
 _OPERATIONS = 10
+_DIAGNOSTICS = 20
 _JOBS = 20
 
 
@@ -68,6 +69,7 @@ def inspect(settings: Settings, server: str, jobs: bool, form: str) -> None:
             ("ports", await store.ports_of(database, found.id)),
             ("volumes", await store.volumes_of(database, found.id)),
             ("operations", await store.operations_of(database, found.id, _OPERATIONS)),
+            ("diagnostics", await store.diagnostics_of(database, found.id, _DIAGNOSTICS)),
         ):
             whole[title] = [row._asdict() for row in rows]
         if jobs:

@@ -135,12 +135,23 @@ class NewNetwork:
 
 @dataclass(frozen=True)
 class SeenNetwork:
-    """A Ganeti network as reported; ``groups`` holds (group, mode, link)."""
+    """A Ganeti network as reported; ``groups`` holds (group, mode, link).
+
+    :ivar reserved: the addresses that the cluster gives to no instance, among them the ends of
+        the subnet and its gateway.
+    :ivar instances: how many instances have an interface on it.
+    """
 
     name: str
     cidr: str | None
     groups: tuple[tuple[str, str, str], ...] = ()
     tags: tuple[str, ...] = ()
+    gateway: str | None = None
+    cidr6: str | None = None
+    gateway6: str | None = None
+    mac_prefix: str | None = None
+    reserved: tuple[str, ...] = ()
+    instances: int = 0
 
 
 @dataclass(frozen=True)

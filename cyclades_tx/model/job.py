@@ -39,6 +39,7 @@ class Job:
     :ivar summary: such as ``INSTANCE_CREATE(snf-42)``.
     :ivar log: the newest log line, or "".
     :ivar ended_at: the end by the cluster's clock, aware UTC, or None.
+    :ivar told: whether this is what a message said, and not the cluster itself.
     """
 
     id: int
@@ -49,3 +50,4 @@ class Job:
     summary: str = ""
     log: str = ""
     ended_at: datetime | None = None
+    told: bool = False

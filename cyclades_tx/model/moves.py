@@ -59,9 +59,9 @@ def observed(before: Rest, seen: Seen) -> Rest:
     if seen is UNSEEN or before.state == DELETED:
         return before
     if seen is ABSENT:
-        # A creation that failed holds nothing and stays for its owner to read; a server that
-        # was there and was removed by hand is gone.
-        if before.state == ERROR:
+        # A creation that failed, or that nobody works on any more, holds nothing and stays for
+        # its owner to read; a server that was there and was removed by hand is gone.
+        if before.state in (ERROR, BUILDING):
             return Rest(ERROR, quota.NONE)
         return Rest(DELETED, quota.NONE)
     assert isinstance(seen, Instance)

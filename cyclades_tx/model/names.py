@@ -36,7 +36,23 @@ class Names:
 
     def server_id(self, instance: str) -> int | None:
         """The server of an instance, or None when the name is not one of ours."""
-        digits = instance.removeprefix(self.prefix)
-        if digits == instance or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
-            return None
-        return int(digits) if len(digits) < 19 else None
+        return _number(instance, self.prefix)
+
+    def network_id(self, network: str) -> int | None:
+        """The network of a Ganeti network, or None when the name is not one of ours."""
+        return _number(network, f"{self.prefix}net-")
+
+    def port_id(self, nic: str) -> int | None:
+        """The port of an interface, or None when the name is not one of ours."""
+        return _number(nic, f"{self.prefix}nic-")
+
+    def volume_id(self, disk: str) -> int | None:
+        """The volume of a disk, or None when the name is not one of ours."""
+        return _number(disk, f"{self.prefix}vol-")
+
+
+def _number(name: str, prefix: str) -> int | None:
+    digits = name.removeprefix(prefix)
+    if digits == name or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
+        return None
+    return int(digits) if len(digits) < 19 else None

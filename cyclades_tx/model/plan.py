@@ -7,7 +7,7 @@ process is fresh or has just been killed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cyclades_tx.model.job import Job, JobStatus
@@ -55,6 +55,13 @@ class Facts:
     secret_there: bool | None = None
     running_job: int | None = None
 
+    def confirmed(self, job: Job | None) -> Facts:
+        """The same after the cluster itself was asked for the job.
+
+        What was seen of the instance before may be from before the job's end.
+        """
+        return replace(self, job=job, seen=UNSEEN, siblings=None)
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -77,6 +84,11 @@ class AskInstance:
 @dataclass(frozen=True)
 class AskSecret:
     """See whether the secrets of the first boot are still kept."""
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Have the cluster itself say how the job ended: a message alone makes no instance gone."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,7 @@ class Finish:
     cancel_job: int | None = None
 
 
-Step = Wait | AskSiblings | AskInstance | AskSecret | Submit | Adopt | Finish
+Step = Wait | AskSiblings | AskInstance | AskSecret | Confirm | Submit | Adopt | Finish
 
 
 def plan_server(operation: Operation, facts: Facts, now: datetime) -> Step:
@@ -200,6 +212,10 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
             )
         word = "was sent" if job is None else f"is {job.status}"
         return Wait(f"Job {operation.job_id} {word}.", 2.0)
+    if job.told and (
+        operation.kind == "delete" or operation.step == CLEAN or facts.seen is ABSENT
+    ):
+        return Confirm()
     if job.status is not JobStatus.SUCCESS and job.status is not JobStatus.UNKNOWN:
         # A request that was sent twice has two jobs; the other one may have done it.
         if facts.siblings is None:

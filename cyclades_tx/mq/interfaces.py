@@ -8,7 +8,7 @@ msgspec, so that the Ganeti side can be packaged apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -40,6 +40,10 @@ class Queue:
     bindings: tuple[tuple[str, str], ...] = ()
     dead_letters: tuple[str, str] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_type(self, kind: str) -> Queue:
+        """The same queue, of RabbitMQ's type ``classic`` or ``quorum``."""
+        return replace(self, arguments={**self.arguments, "x-queue-type": kind})
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,15 @@ class IBroker(Interface):
         :raise MessageRefused: the broker nacked it, or it was mandatory and unroutable.
         """
 
-    def consume(
-        queue: str, prefetch: int, received: Callable[[Delivery], None]
-    ) -> IConsumer:
+    def consume(queue: str, prefetch: int, received: Callable[[Delivery], None]) -> IConsumer:
         """Hand over the messages of a declared queue, at most ``prefetch`` unsettled at once."""
 
     def depth(queue: str) -> Deferred[tuple[int, int]]:
         """How many messages wait in a queue, and how many consumers it has."""
+
+    def peek(queue: str, most: int) -> Deferred[list[Delivery]]:
+        """Look at the first messages that wait in a queue; they stay there.
+
+        :raise BrokerError: for a queue that does not exist, or does not let anyone look (a
+            quorum queue with a single active consumer).
+        """

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+#: What a network without IPv4 gets, since Ganeti's networks must have an IPv4 range.
+DUMMY_CIDR = "10.0.0.0/29"
+
+
+def ganeti_tags(row: Any) -> tuple[str, ...]:
+    """The tags that a network has at Ganeti, from its ``tags``, ``dhcp`` and ``external``."""
+    return (
+        *row.tags,
+        *(("nfdhcpd",) if row.dhcp else ()),
+        "public" if row.external else "private",
+    )
+
 
 async def for_making(querier: Any, network_id: int, cluster_id: int) -> Any:
     """What Ganeti must be told of a network: ranges, gateways, MAC prefix, mode, link, tags."""
@@ -31,6 +43,15 @@ async def set_state(tx: Any, network_id: int, cluster_id: int, state: str, reaso
         "update cluster_network set state = %s, reason = %s, updated_at = now()"
         " where network_id = %s and cluster_id = %s",
         (state, reason, network_id, cluster_id),
+    )
+
+
+async def set_failed(tx: Any, network_id: int, cluster_id: int, reason: str) -> None:
+    """Making or removing a network did not succeed; one that stood meanwhile goes on standing."""
+    await tx.run(
+        "update cluster_network set state = case state when 'active' then state else 'error' end,"
+        " reason = %s, updated_at = now() where network_id = %s and cluster_id = %s",
+        (reason, network_id, cluster_id),
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -22,6 +24,7 @@ from cyclades_tx.store.connection import Connection, is_gone, rows_of
 from cyclades_tx.store.interfaces import Arguments, IDatabase, ITransaction
 from cyclades_tx.store.notifications import Listener
 from cyclades_tx.store.pool import Limits, Pool, PoolStatistics
+from cyclades_tx.store.reads import Reads, Ticket, reads_at_once
 from cyclades_tx.store.turns import Turns
 
 T = TypeVar("T")
@@ -138,6 +141,7 @@ class Database:
     :param dsn: libpq's connection string.
     :param least: connections that are always kept open.
     :param most: connections at most; the one for LISTEN is on top of them.
+    :param reads: documents that are read at once; 0: by the processors, see ``store/reads.py``.
     :param wait_seconds: how long a call waits for a free connection.
     :param crash: called with ``before-commit:NAME`` and ``after-commit:NAME``; for crash tests.
     :param observe: called with a kind (``wait``, ``transaction``), a name and seconds; for metrics.
@@ -152,6 +156,7 @@ class Database:
         *,
         least: int = 1,
         most: int = 10,
+        reads: int = 0,
         wait_seconds: float = 5.0,
         limits: Limits | None = None,
         application_name: str = "cyclades_tx",
@@ -171,6 +176,7 @@ class Database:
             application_name=application_name,
             waited=lambda seconds: observe("wait", "", seconds),
         )
+        self._reads = Reads(reactor, reads or reads_at_once(dsn, most), wait_seconds)
         self._turns = Turns(reactor, wait_seconds)
         self._listener = Listener(reactor, dsn, application_name=application_name)
 
@@ -181,11 +187,15 @@ class Database:
     async def close(self) -> None:
         """Let running work end, then close every connection."""
         self._listener.close()
+        self._reads.close()
         await self._pool.close()
 
     def statistics(self) -> PoolStatistics:
-        """Return how the pool stands now."""
-        return self._pool.statistics()
+        """Return how the pool stands now; who waits in the line of the reads waits for it too."""
+        now = self._pool.statistics()
+        return replace(
+            now, waiting=now.waiting + len(self._reads), refused=now.refused + self._reads.refused
+        )
 
     async def all(self, sql: str, args: Arguments = ()) -> list[Any]:
         """Run a statement and return its rows as named tuples.
@@ -220,7 +230,11 @@ class Database:
         def begin(connection: Connection, done: Callable[[Any, Any], None]) -> None:
             connection.document(sql, args, done)
 
-        self._on_connection(begin, waiting, _same, READ_TRIES)
+        def start(ticket: Ticket) -> None:
+            leave = partial(self._reads.leave, ticket)
+            self._on_connection(begin, waiting, _same, READ_TRIES, leave)
+
+        self._reads.enter(waiting, start)
         return await waiting
 
     async def transaction(
@@ -272,27 +286,37 @@ class Database:
         waiting: Deferred[Any],
         fetch: Callable[[Any], Any],
         tries: int,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         """Do one thing on a connection and give its result to ``waiting``, if it still waits.
 
         Callbacks instead of coroutines, because every read of the service passes here.
+
+        :param leave: called when it is over, before ``waiting`` is.
         """
         connection = self._pool.take()
         if connection is None:
-            self._shielded(self._on_acquired(begin, waiting, fetch, tries), "statement")
+            self._shielded(self._on_acquired(begin, waiting, fetch, tries, leave), "statement")
         else:
-            self._go(connection, begin, waiting, fetch, tries)
+            self._go(connection, begin, waiting, fetch, tries, leave)
 
     async def _on_acquired(
-        self, begin: Any, waiting: Deferred[Any], fetch: Callable[[Any], Any], tries: int
+        self,
+        begin: Any,
+        waiting: Deferred[Any],
+        fetch: Callable[[Any], Any],
+        tries: int,
+        leave: Callable[[], None],
     ) -> None:
         try:
             connection = await self._pool.acquire()
         except Exception:
+            why = Failure()
+            leave()
             if not waiting.called:
-                waiting.errback(Failure())
+                waiting.errback(why)
             return
-        self._go(connection, begin, waiting, fetch, tries)
+        self._go(connection, begin, waiting, fetch, tries, leave)
 
     def _go(
         self,
@@ -301,6 +325,7 @@ class Database:
         waiting: Deferred[Any],
         fetch: Callable[[Any], Any],
         tries: int,
+        leave: Callable[[], None],
     ) -> None:
         def done(cursor: Any, error: BaseException | None) -> None:
             result = None
@@ -311,10 +336,12 @@ class Database:
                     error = raised
             self._pool.put(connection)
             if error is not None and tries > 1 and is_gone(error):
-                self._on_connection(begin, waiting, fetch, tries - 1)
-            elif waiting.called:
+                self._on_connection(begin, waiting, fetch, tries - 1, leave)
+                return
+            leave()
+            if waiting.called:
                 return  # cancelled meanwhile
-            elif error is None:
+            if error is None:
                 waiting.callback(result)
             else:
                 waiting.errback(Failure(_in_our_words(error)))

@@ -12,7 +12,7 @@ from cyclades_tx.errors import Conflict, NotFound
 from cyclades_tx.model.address import cluster_mac_prefix
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import operations
+from cyclades_tx.store import operations, outbox
 
 #: Taken shared by whoever makes networks, alone by whoever adds a cluster: none misses the other.
 _LOCK = "select pg_advisory_xact_lock{}(hashtext('cyclades networks of clusters'))"
@@ -196,11 +196,12 @@ async def ensure_on_cluster(
             " where network_id = %s and cluster_id = %s",
             (network_id, cluster_id),
         )
+    reason = f"Waits to be made on cluster {facts.name}."
     operation_id: int | None = await tx.value(
-        "insert into operation (kind, network_id, cluster_id, reason, deadline_at)"
-        " values ('make_network', %s, %s, %s, now() + make_interval(secs => %s))"
+        "insert into operation (kind, network_id, cluster_id, reason, told_reason, deadline_at)"
+        " values ('make_network', %s, %s, %s, %s, now() + make_interval(secs => %s))"
         " on conflict do nothing returning id",
-        (network_id, cluster_id, f"Waits to be made on cluster {facts.name}.", deadline_seconds),
+        (network_id, cluster_id, reason, reason, deadline_seconds),
     )
     if operation_id is None:
         operation_id = await tx.value(
@@ -209,6 +210,7 @@ async def ensure_on_cluster(
             (network_id, cluster_id),
         )
     else:
+        await outbox.tell_operation(tx, "operation.started", operation_id)
         await operations.wake(tx, cluster_id, None, network_id)
     return operation_id
 

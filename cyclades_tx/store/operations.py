@@ -9,6 +9,7 @@ import orjson
 
 from cyclades_tx.errors import LostLease
 from cyclades_tx.model.operation import Operation
+from cyclades_tx.store import outbox
 
 WAKE = "cyclades_wake"
 
@@ -44,8 +45,8 @@ async def open_operation(
     """
     operation_id: int = await tx.value(
         "insert into operation (kind, cluster_id, deadline_at, server_id, network_id, project_id,"
-        " user_id, request_id, arguments, reason)"
-        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s)"
+        " user_id, request_id, arguments, reason, told_reason)"
+        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s, %s)"
         " returning id",
         (
             kind,
@@ -58,8 +59,10 @@ async def open_operation(
             request_id,
             orjson.dumps(arguments or {}).decode(),
             reason,
+            reason,
         ),
     )
+    await outbox.tell_operation(tx, "operation.started", operation_id)
     await wake(tx, cluster_id, server_id, network_id)
     return operation_id
 
@@ -145,6 +148,17 @@ async def open_keys(querier: Any, cluster_id: int) -> list[Any]:
     )
 
 
+async def ends_of(querier: Any, operation_ids: Iterable[int]) -> list[Any]:
+    """How operations stand: id, state, reason, whether it is over."""
+    return list(
+        await querier.all(
+            "select id, state, reason, finished_at is not null as over from operation"
+            " where id = any(%s::bigint[])",
+            (list(operation_ids),),
+        )
+    )
+
+
 async def seconds_left(querier: Any, operation_id: int) -> float:
     """How long it is until an operation's deadline; 0 when that has passed."""
     left: float = await querier.value(
@@ -192,6 +206,7 @@ async def mark_submitted(tx: Any, operation_id: int, step: str, attempt: int, jo
         " where operation_id = %s and step = %s and attempt = %s",
         (job_id, operation_id, step, attempt),
     )
+    await outbox.tell_operation(tx, "operation.running", operation_id)
 
 
 async def mark_unsent(tx: Any, operation_id: int, state: str, reason: str, seconds: float) -> None:

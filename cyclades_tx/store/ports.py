@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound, Unavailable
 from cyclades_tx.model import address as arithmetic
-from cyclades_tx.store import addresses
+from cyclades_tx.store import addresses, outbox
 
 #: What a server's port says of its owner.
 SERVER_OWNER = "compute:nova"
@@ -108,7 +108,8 @@ async def create_port(
     taken = await _take_addresses(tx, network_id, row.id, row.mac, subnet_ids, address)
     if network.external and server_id is not None:
         for each in taken:
-            await _note_taken(tx, row.id, each)
+            await note_taken(tx, row.id, each)
+    await outbox.tell_ports(tx, "port.created", (row.id,))
     return NewPort(row.id, row.uuid, network_id, position, row.mac, taken)
 
 
@@ -162,7 +163,8 @@ async def _take_addresses(
     return tuple(sorted(taken, key=lambda text: ":" in text))
 
 
-async def _note_taken(tx: Any, port_id: int, address: str) -> None:
+async def note_taken(tx: Any, port_id: int, address: str) -> None:
+    """Write into the history that a server's port has a public address from now on."""
     await tx.run(
         "insert into address_history (address, network_id, server_id, user_id, project_id)"
         " select %s, network_id, server_id, user_id, project_id from port where id = %s"
@@ -171,7 +173,8 @@ async def _note_taken(tx: Any, port_id: int, address: str) -> None:
     )
 
 
-async def _note_released(tx: Any, server_id: int, port_ids: list[int]) -> None:
+async def note_released(tx: Any, server_id: int, port_ids: list[int]) -> None:
+    """Write into the history that a server's ports have their addresses no longer."""
     await tx.run(
         "update address_history h set released_at = now()"
         " from address a join port p on p.id = a.port_id"
@@ -182,24 +185,34 @@ async def _note_released(tx: Any, server_id: int, port_ids: list[int]) -> None:
 
 
 async def delete_ports_of_server(tx: Any, server_id: int) -> tuple[str, ...]:
-    """Take a server's ports from it, when it is gone.
-
-    Those that were made for it go away, and their addresses are free again, but for floating
-    ones, which stay with their project. Those that a user made stay, with their addresses.
+    """Take a server's ports from it, when it is gone; see :func:`take_ports`.
 
     :return: the addresses that are free again.
     """
     ports = await tx.all(
         "select id, automatic from port where server_id = %s order by id for update", (server_id,)
     )
+    return await take_ports(tx, server_id, ports)
+
+
+async def take_ports(tx: Any, server_id: int, ports: Sequence[Any]) -> tuple[str, ...]:
+    """Take ports from their server, whose interfaces are gone.
+
+    Those that were made for it go away, and their addresses are free again, but for floating
+    ones, which stay with their project. Those that a user made stay, with their addresses.
+
+    :param ports: locked, with ``id`` and ``automatic``.
+    :return: the addresses that are free again.
+    """
     if not ports:
         return ()
-    await _note_released(tx, server_id, [port.id for port in ports])
+    await note_released(tx, server_id, [port.id for port in ports])
     kept = [port.id for port in ports if not port.automatic]
     if kept:
         await tx.run(
             "update port set server_id = null, position = null, device_owner = '', state = 'down',"
-            " updated_at = now(), revision = revision + 1 where id = any(%s::bigint[])",
+            " ganeti_uuid = '', updated_at = now(), revision = revision + 1"
+            " where id = any(%s::bigint[])",
             (kept,),
         )
     return await delete_ports(tx, [port.id for port in ports if port.automatic])
@@ -210,6 +223,7 @@ async def delete_ports(tx: Any, port_ids: Sequence[int]) -> tuple[str, ...]:
     if not port_ids:
         return ()
     ids = list(port_ids)
+    await outbox.tell_ports(tx, "port.deleted", ids)
     await tx.run(
         "update floating_ip f set port_id = null, updated_at = now(), revision = f.revision + 1"
         " from address a where a.id = f.address_id and a.port_id = any(%s::bigint[])",

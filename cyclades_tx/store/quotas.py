@@ -97,8 +97,9 @@ async def add(tx: Any, project_id: str, amounts: Mapping[str, int]) -> None:
     )
 
 
-#: Every holding counted from scratch, beside what is stored. ``used`` follows from the charges
-#: of servers and what else is held, ``reserved`` from the open operations' reservations.
+#: Every holding counted from scratch, beside what is stored; a missing one stores nothing.
+#: ``used`` follows from the charges of servers and what else is held, ``reserved`` from the open
+#: operations' reservations.
 RECOUNT = """
 with disks as (
     select server_id, coalesce(sum(size_gib), 0)::bigint as gib
@@ -131,11 +132,13 @@ with disks as (
     from reservation r join operation o on o.id = r.operation_id and o.finished_at is null
     where r.amount > 0 group by 1, 2
 )
-select h.project_id, h.resource, h.used, h.reserved,
+select coalesce(h.project_id, c.project_id) as project_id,
+       coalesce(h.resource, c.resource) as resource,
+       coalesce(h.used, 0) as used, coalesce(h.reserved, 0) as reserved,
        coalesce(c.used, 0)::bigint as counted_used,
        coalesce(k.reserved, 0)::bigint as counted_reserved
 from holding h
-left join counted c on c.project_id = h.project_id and c.resource = h.resource
+full join counted c on c.project_id = h.project_id and c.resource = h.resource
 left join kept k on k.project_id = h.project_id and k.resource = h.resource
 """
 

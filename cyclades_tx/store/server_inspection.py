@@ -37,8 +37,19 @@ async def volumes_of(querier: Any, server_id: int) -> list[Any]:
 async def operations_of(querier: Any, server_id: int, most: int) -> list[Any]:
     """The latest operations of a server, the newest first."""
     rows: list[Any] = await querier.all(
-        "select id, kind, state, job_id, created_at, finished_at, reason from operation"
+        "select id, kind, state, job_id, progress, failures, created_at, deadline_at, finished_at,"
+        " reason from operation"
         " where server_id = %s order by id desc limit %s",
+        (server_id, most),
+    )
+    return rows
+
+
+async def diagnostics_of(querier: Any, server_id: int, most: int) -> list[Any]:
+    """What the making of a server said of itself, the newest first."""
+    rows: list[Any] = await querier.all(
+        "select source_at, level, source, message, coalesce(details, '') as details"
+        " from server_diagnostic where server_id = %s order by id desc limit %s",
         (server_id, most),
     )
     return rows

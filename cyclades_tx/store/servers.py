@@ -10,9 +10,11 @@ from cyclades_tx.model import quota
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.moves import DELETED, ERROR, Rest, Seen, observed, rest
+from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED, Operation
 from cyclades_tx.model.quota import difference, server_amounts
 from cyclades_tx.store import operations, outbox, quotas
+from cyclades_tx.store.observations import Followed, follow
 from cyclades_tx.store.ports import delete_ports_of_server
 
 _LOCKED = (
@@ -21,6 +23,9 @@ _LOCKED = (
     " s.deleted_at is not null as deleted"
     " from server s where {where} for update"
 )
+
+#: So many servers are read in one go where thousands may be.
+AT_ONCE = 500
 
 _DISK_GIB = (
     "select coalesce(sum(size_gib), 0)::bigint from volume"
@@ -232,24 +237,38 @@ async def missing_networks(querier: Any, server_id: int) -> list[Any]:
     )
 
 
-async def at_rest_on(querier: Any, cluster_id: int) -> list[Any]:
-    """The live servers of a cluster that no open operation moves, with what was last seen."""
+async def at_rest_on(
+    querier: Any, cluster_id: int, after_id: int = 0, most: int = AT_ONCE
+) -> list[Any]:
+    """The live servers of a cluster that no open operation moves, with what was last seen.
+
+    :param after_id: the id of the last one of the slice before.
+    """
     return list(
         await querier.all(
             "select s.id, s.state, s.charge, s.ganeti_status, s.ganeti_serial from server s"
             " where s.cluster_id = %s and s.deleted_at is null and s.charge <> 'none'"
+            " and s.id > %s"
             " and not exists (select 1 from operation o where o.server_id = s.id"
-            " and o.finished_at is null)",
-            (cluster_id,),
+            " and o.finished_at is null) order by s.id limit %s",
+            (cluster_id, after_id, most),
         )
     )
 
 
-async def settle(tx: Any, operation: Operation, end: str, reason: str, seen: Seen) -> bool:
+async def settle(
+    tx: Any,
+    operation: Operation,
+    end: str,
+    reason: str,
+    seen: Seen,
+    names: Names | None = None,
+) -> bool:
     """Close an operation on a server: its state, quota, ports, disks and event in one go.
 
     :param end: ``succeeded``, ``failed`` or ``canceled``.
     :param seen: the instance as it is now, ABSENT or UNSEEN.
+    :param names: by which its interfaces and disks are known; None: they are left as they are.
     :return: False when the operation was closed before.
     """
     assert operation.server_id is not None
@@ -270,29 +289,37 @@ async def settle(tx: Any, operation: Operation, end: str, reason: str, seen: See
     await move(tx, server, before, after, seen, fault)
     if operation.kind == "create" and end == SUCCEEDED:
         await tx.run("update server set launched_at = now() where id = %s", (server.id,))
-    await outbox.put(
-        tx,
-        "operation.ended",
-        str(server.uuid),
-        server.project_id,
-        {
-            "operation": operation.uuid,
-            "kind": operation.kind,
-            "end": end,
-            "reason": reason,
-            "state": after.state,
-        },
-    )
+    if names is not None and isinstance(seen, Instance) and after.charge != quota.NONE:
+        rests = operation.kind != "create" or end == SUCCEEDED
+        if rests and not await operations.open_of_server(tx, server.id):
+            await follow(tx, server, after.charge, seen, names)
+    await outbox.tell_operation(tx, "operation.ended", operation.id)
     if server.cluster_id is not None and operation.kind != "delete" and after.state != DELETED:
         # A delete may have been waiting for this.
         await operations.wake(tx, server.cluster_id, server.id)
     return True
 
 
-async def observe(tx: Any, server_id: int, seen: Seen) -> Rest | None:
+@dataclass(frozen=True)
+class Observed:
+    """What came of a look at a server at rest.
+
+    :ivar rest: where it rests now; ``before``: where it did.
+    :ivar followed: the differences of its sizes, ports and volumes.
+    """
+
+    before: Rest
+    rest: Rest
+    followed: Followed
+
+
+async def observe(
+    tx: Any, server_id: int, seen: Seen, names: Names, fault: str | None = None
+) -> Observed | None:
     """Write down what was seen of a server at rest; the cluster is right.
 
-    :return: where it rests now, or None when there was nothing to write.
+    :param fault: for its owner, if it ends in error by this.
+    :return: None when there was nothing to write: it is gone, or an operation is open.
     """
     project_id = await project_of(tx, server_id)
     if project_id is None:
@@ -303,7 +330,11 @@ async def observe(tx: Any, server_id: int, seen: Seen) -> Rest | None:
         return None
     before = Rest(server.state, server.charge)
     after = observed(before, seen)
-    await move(tx, server, before, after, seen, None)
+    newly = after.state == ERROR and before.state != ERROR
+    await move(tx, server, before, after, seen, fault if newly else None)
+    followed = Followed()
+    if isinstance(seen, Instance) and after.charge != quota.NONE:
+        followed = await follow(tx, server, after.charge, seen, names)
     if after != before:
         await outbox.put(
             tx,
@@ -312,7 +343,7 @@ async def observe(tx: Any, server_id: int, seen: Seen) -> Rest | None:
             server.project_id,
             {"from": before.state, "state": after.state},
         )
-    return after
+    return Observed(before, after, followed)
 
 
 async def move(
@@ -367,10 +398,13 @@ async def move(
             " where server_id = %s and status = 'creating' and deleted_at is null",
             (server.id,),
         )
-        await tx.run(
+        ports = await tx.all(
             "update port set state = 'active', updated_at = now()"
-            " where server_id = %s and state = 'build'",
+            " where server_id = %s and state = 'build' returning id",
             (server.id,),
         )
+        await outbox.tell_ports(tx, "port.changed", [port.id for port in ports])
+    if after != before:
+        await outbox.tell_servers(tx, (server.id,))
     if before.charge != quota.NONE and after.charge == quota.NONE:
         await count_on_cluster(tx, server.id, disk_gib, -1)

@@ -188,6 +188,18 @@ def cluster_contract() -> type:
             assert list(found) == [vm.name]
             assert await subject.cluster.instances(()) == {}
 
+        async def test_instances_with_shows_all_details_of_names_with_the_prefix(
+            self, subject: ClusterSubject
+        ) -> None:
+            """The same as asking for each by its name, and no others."""
+            first, second = await subject.created("p.9"), await subject.created("p.10")
+            await subject.created("px3")
+            slices = await subject.cluster.instances_with(subject.name("p."))
+            seen = {each.name: each for part in slices for each in part}
+            assert seen == await subject.cluster.instances((first.name, second.name))
+            assert list(seen) == [first.name, second.name]
+            assert list(await subject.cluster.instances_with(subject.name("none"))) == []
+
         async def test_glance_shows_only_names_with_the_prefix(
             self, subject: ClusterSubject
         ) -> None:
@@ -469,6 +481,9 @@ def cluster_contract() -> type:
             seen = await cluster.network(new.name)
             assert seen is not None
             assert (seen.cidr, seen.tags) == (new.cidr, ("private",))
+            assert (seen.gateway, seen.mac_prefix) == (new.gateway, new.mac_prefix)
+            assert (seen.cidr6, seen.gateway6, seen.instances) == (new.cidr6, new.gateway6, 0)
+            assert new.gateway in seen.reserved
             assert seen.groups == ((subject.group, "routed", subject.link),)
             assert new.name in [each.name for each in await cluster.networks()]
             await subject.failed(await cluster.remove_network(new.name, reason))

@@ -18,6 +18,7 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.web.server import Site
 
 from cyclades_tx.errors import LostLease
+from cyclades_tx.ganeti import instance_slices
 from cyclades_tx.ganeti.interfaces import (
     GanetiError,
     GanetiRefused,
@@ -27,6 +28,7 @@ from cyclades_tx.ganeti.interfaces import (
 from cyclades_tx.ganeti.large_json import LargeJsonWorkers
 from cyclades_tx.ganeti.rapi import RapiAddress, RapiCluster, RapiCredentials, RapiLimits
 from cyclades_tx.ganeti.simulator import MemoryGaneti
+from cyclades_tx.ganeti.words import OddReply
 from cyclades_tx.testing.ganeti_contract import raised
 
 
@@ -331,3 +333,27 @@ async def test_handshake_that_stalls_is_unavailable() -> None:
     await raised(GanetiUnavailable, client.start_instance("snf-1", "r"))
     await port.stopListening()
     await client.close()
+
+
+async def test_many_instances_are_read_in_another_process(quick: Any) -> None:
+    """They come in slices; what the worker finds odd is told as such."""
+    workers = LargeJsonWorkers(reactor)
+    try:
+        client = quick.connect(limits=RapiLimits(large_reply_bytes=10), large_json=workers)
+        quick.ganeti.seed(250, prefix="m-")
+        assert len(await client.glance("m-")) == 250
+        slices = [len(part) for part in await client.instances_with("m-")]
+        assert slices == [200, 50]
+        seen = {each.name: each for part in await client.instances_with("m-") for each in part}
+        assert seen["m-7"] == await client.instance("m-7")
+    finally:
+        workers.close()
+
+
+def test_an_odd_reply_of_many_instances_is_told_as_such() -> None:
+    """A worker cannot raise our own errors: they come as text."""
+    packed = instance_slices.pack(b'{"data": [[]]}')
+    with pytest.raises(OddReply, match="unexpected query row"):
+        instance_slices.slices_of(packed, instance_slices.read)
+    with pytest.raises(ValueError, match="line 1"):
+        instance_slices.pack(b"{")

@@ -157,7 +157,7 @@ def test_rows_of_junk_raise_only_ganeti_errors(data) -> None:
     row = {**a_job_row(ops=[]), field: data.draw(JUNK)}
     instance_field = data.draw(st.sampled_from(words.INSTANCE_FIELDS))
     instance_row = {**an_instance_row(), instance_field: data.draw(JUNK)}
-    network_row = {"name": "n", "network": None, "group_list": [], "tags": []}
+    network_row: dict[str, Any] = {**dict.fromkeys(words.NETWORK_FIELDS), "name": "n"}
     network_row[data.draw(st.sampled_from(words.NETWORK_FIELDS))] = data.draw(JUNK)
     for read, given_row in (
         (words.job, row),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -53,13 +54,23 @@ class Cloud:
     """Simulated clusters that listen, and one process's world; nothing is driven before `drive`.
 
     :param more: further lines of the configuration, for the table ``operations``.
+    :param ganeti: further keys of the table ``ganeti``.
     """
 
-    def __init__(self, reactor: Any, folder: Path, dsn: str, more: str = "") -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        folder: Path,
+        dsn: str,
+        more: str = "",
+        ganeti: dict[str, Any] | None = None,
+    ) -> None:
         self.reactor = reactor
         if not (folder / "keyring").exists():
             Keyring.create(folder / "keyring")
-        (folder / "config.toml").write_text(f"database = {{ dsn = {dsn!r} }}\n{CONFIG}{more}")
+        keys = "".join(f"{key} = {json.dumps(value)}\n" for key, value in (ganeti or {}).items())
+        config = CONFIG.replace("[quota]\n", f"{keys}[quota]\n")
+        (folder / "config.toml").write_text(f"database = {{ dsn = {dsn!r} }}\n{config}{more}")
         self.world = World.real(reactor, Config.load(folder / "config.toml"))
         self.database = self.world.database
         self.database.start()

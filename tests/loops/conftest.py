@@ -18,8 +18,8 @@ async def make_cloud(dsn: str, tmp_path: Path) -> Any:
 
     made: list[Cloud] = []
 
-    def make(more: str = "") -> Cloud:
-        made.append(Cloud(reactor, tmp_path, dsn, more))
+    def make(more: str = "", ganeti: dict[str, Any] | None = None) -> Cloud:
+        made.append(Cloud(reactor, tmp_path, dsn, more, ganeti))
         return made[-1]
 
     yield make

@@ -332,6 +332,7 @@ async def test_operations_are_listed_while_they_are_open(manage: Manage, cloud: 
         "c1.example.org",
     )
     assert "Waits" in shown["reason"]
+    assert {"age_seconds", "deadline", "job", "failures"} <= shown.keys()
     await cloud.end(1)
     assert (await manage("operation-list", "--no-headers")).out == ""
     assert "create" in (await manage("operation-list", "--all")).out

@@ -82,6 +82,8 @@ def test_key_in_hardware_is_taken():
         "ssh-dss AAAAB3NzaC1kc3MAAACBAA==",
         "-----BEGIN OPENSSH PRIVATE KEY-----",
     ],
+    # The key is another one in each process, and the names must not be.
+    ids=lambda text: text[:11],
 )
 def test_what_is_no_single_public_key_is_refused(text):
     """With a sentence that says so."""

@@ -221,3 +221,18 @@ def test_a_sampler_that_was_stopped_leaves_no_timer(clock: Clock) -> None:
     sampler.stopService()
     sampler.stopService()
     assert clock.getDelayedCalls() == []
+
+
+async def test_drift_is_counted_by_kind_and_what_is_open_is_shown_as_it_is(
+    metrics: Metrics, clock: Clock
+) -> None:
+    """What is over is no longer open, and stays counted."""
+    metrics.drift("found", "stale", 3)
+    metrics.drift("mended", "stale", 2)
+    metrics.drift_open([("stale", "record", 1), ("orphan", "operator", 4)])
+    metrics.drift_open([("orphan", "operator", 4)])
+    seen = await numbers(metrics, clock)
+    assert seen['cyclades_drift_found_total{kind="stale"}'] == 3
+    assert seen['cyclades_drift_mended_total{kind="stale"}'] == 2
+    assert seen['cyclades_drift_open{kind="orphan",remedy="operator"}'] == 4
+    assert 'cyclades_drift_open{kind="stale",remedy="record"}' not in seen

@@ -17,12 +17,15 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
+# One worker builds the wheel.
+pytestmark = pytest.mark.xdist_group("packaging")
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 CACHES = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache")
 #: Real folders in the test's site-packages, since the wheel adds to them; the rest are links.
 OPEN_FOLDERS = ("twisted", "twisted/plugins")
-PLUGINS = ("cyclades_tx", "ganeti-simulator")
+PLUGINS = ("cyclades_tx", "ganeti-simulator", "ganeti-eventd")
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -88,7 +91,7 @@ def test_the_wheel_holds_every_module_and_schema_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         str(path.relative_to(ROOT))
-        for suffix in ("*.py", "*.sql", "py.typed")
+        for suffix in ("*.py", "*.sql", "*.xml", "py.typed")
         for path in (ROOT / "cyclades_tx").rglob(suffix)
     }
     assert wanted - names == set()
@@ -98,11 +101,12 @@ def test_the_wheel_does_not_touch_twisted(wheel: Path) -> None:
     """An ``__init__.py`` in either folder would overwrite Twisted's own."""
     names = zipfile.ZipFile(wheel).namelist()
     assert [name for name in names if name.startswith("twisted/")] == [
-        "twisted/plugins/cyclades_tx_plugin.py"
+        "twisted/plugins/cyclades_tx_plugin.py",
+        "twisted/plugins/ganeti_eventd_plugin.py",
     ]
 
 
-def test_twistd_finds_both_plugins_from_another_folder(installed: Path, tmp_path: Path) -> None:
+def test_twistd_finds_every_plugin_from_another_folder(installed: Path, tmp_path: Path) -> None:
     """As an operator calls it after an installation."""
     code = "from twisted.scripts.twistd import run; import sys; sys.argv[1:] = ['--help']; run()"
     text = run_installed(installed, code, tmp_path)
@@ -129,12 +133,12 @@ def test_the_command_is_declared(wheel: Path) -> None:
     assert "snf-manage = cyclades_tx.manage:main" in archive.read(name).decode()
 
 
-@pytest.mark.parametrize("name", ["cyclades_tx", "ganeti_simulator"])
+@pytest.mark.parametrize("name", ["cyclades_tx", "ganeti_simulator", "ganeti_eventd"])
 def test_a_plugin_names_a_module_that_can_make_its_service(name: str) -> None:
     """The names are text, so only a look tells that they are right."""
-    from twisted.plugins import cyclades_tx_plugin
+    from twisted.plugins import cyclades_tx_plugin, ganeti_eventd_plugin
 
-    maker = getattr(cyclades_tx_plugin, name)
+    maker = getattr(ganeti_eventd_plugin if name == "ganeti_eventd" else cyclades_tx_plugin, name)
     verifyObject(IServiceMaker, maker)
     verifyObject(IPlugin, maker)
     assert callable(maker.makeService)

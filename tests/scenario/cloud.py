@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,19 @@ from tests.real.ganeti import RealGaneti
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
 
+#: Below those that the kernel gives to outgoing connections; each process begins elsewhere.
+_ports = itertools.cycle(
+    [*range(12_000 + os.getpid() * 37 % 20_000, 32_000), *range(12_000, 32_000)]
+)
+
 
 def free_port() -> int:
-    """A port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nobody uses now, and that no connection is given by chance."""
+    for port in itertools.islice(_ports, 20_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 class Refused(Exception):
@@ -212,10 +219,17 @@ class Service:
 
     :param more: more tables of the configuration.
     :param ganeti: more lines of its table ``ganeti``.
+    :param poll_idle_seconds: its poll of clusters at rest.
     """
 
     def __init__(
-        self, folder: Path, dsn: str, name: str = "one", more: str = "", ganeti: str = ""
+        self,
+        folder: Path,
+        dsn: str,
+        name: str = "one",
+        more: str = "",
+        ganeti: str = "",
+        poll_idle_seconds: float = 1.0,
     ) -> None:
         self.folder = folder
         self.ganeti = ganeti
@@ -234,7 +248,8 @@ class Service:
             f"[[listen]]\nport = {self.port}\n[admin]\nport = {self.admin_port}\n"
             '[database]\ndsn_file = "dsn"\n[identity]\npassword_scrypt_log2n = 12\n'
             '[ganeti]\nkeyring_file = "keyring"\npoll_active_seconds = 0.1\n'
-            "poll_idle_seconds = 1.0\nlease_seconds = 4.0\nbreaker_pause_limit_seconds = 2.0\n"
+            f"poll_idle_seconds = {poll_idle_seconds}\nlease_seconds = 4.0\n"
+            "breaker_pause_limit_seconds = 2.0\n"
             f"{ganeti}[quota]\nvm = 100000\ncpu = 100000\ntotal_cpu = 100000\nram_mib = 100000000\n"
             f"total_ram_mib = 100000000\ndisk_gib = 100000000\n{more}"
             f'[log]\nfile = "{self.log}"\n'

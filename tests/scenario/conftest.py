@@ -70,6 +70,7 @@ def running_cloud(
     job_seconds: float = 0.3,
     more: str = "",
     real: bool = False,
+    poll_idle_seconds: float = 1.0,
 ) -> Iterator[Cloud]:
     """A seeded cloud; everything of it is ended in the end."""
     simulators: Simulators | RealClusters
@@ -81,7 +82,7 @@ def running_cloud(
         ganeti = f'instance_prefix = "{prefix}"\n'
     else:
         simulators = Simulators(folder, clusters, job_seconds)
-    service = Service(folder, dsn, more=more, ganeti=ganeti)
+    service = Service(folder, dsn, more=more, ganeti=ganeti, poll_idle_seconds=poll_idle_seconds)
     books = Books(dsn)
     cloud = Cloud(folder, dsn, simulators, service, books, "", "", "", [])
     with ended(simulators), ended(service), ExitStack() as others:

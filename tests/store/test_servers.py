@@ -9,6 +9,7 @@ import pytest
 from cyclades_tx.model import quota
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Rest, Seen
+from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED
 from cyclades_tx.store import operations, quotas, servers
 from cyclades_tx.testing import builders
@@ -62,10 +63,10 @@ class Case:
 
     async def observe(self, seen: Seen) -> Rest | None:
         """Observe in a transaction."""
-        found: Rest | None = await self.database.transaction(
-            lambda tx: servers.observe(tx, self.server.id, seen)
+        found: servers.Observed | None = await self.database.transaction(
+            lambda tx: servers.observe(tx, self.server.id, seen, Names())
         )
-        return found
+        return None if found is None else found.rest
 
     async def row(self) -> Any:
         """The server's row."""
@@ -88,8 +89,12 @@ async def test_a_success_moves_the_server_and_tells_of_it(case: Case) -> None:
     )  # fmt: skip
     assert row.launched_at is not None and row.seen_at is not None
     assert await quotas.drift(case.database) == []
-    event = await case.database.first("select * from event")
-    assert (event.kind, event.body["end"]) == ("operation.ended", "succeeded")
+    events = await case.database.all("select kind, body from event order by id")
+    assert [event.kind for event in events] == [
+        "operation.started", "server.created", "server.changed", "operation.ended",
+    ]  # fmt: skip
+    assert events[2].body["server"]["status"] == "ACTIVE"
+    assert events[3].body["operation"]["state"] == "succeeded"
 
 
 async def test_settling_twice_is_settling_once(case: Case) -> None:
@@ -100,7 +105,7 @@ async def test_settling_twice_is_settling_once(case: Case) -> None:
     assert not await case.settle(operation, FAILED, ABSENT, "again")
     assert await case.database.all("select * from holding order by 1, 2") == before
     assert (await case.row()).state == "active"
-    assert await case.database.value("select count(*) from event") == 1
+    assert await case.database.value("select count(*) from event") == 4
 
 
 @pytest.mark.parametrize(
@@ -175,8 +180,10 @@ async def test_an_observation_tells_of_a_change_only(case: Case) -> None:
     assert await case.observe(DOWN) == Rest("stopped", "off")
     assert await case.database.value("select count(*) from event") == 0
     await case.observe(RUNNING)
-    event = await case.database.first("select * from event")
-    assert event.body == {"from": "stopped", "state": "active"}
+    event = await case.database.first("select * from event order by id")
+    assert event.kind == "server.changed"
+    server = event.body["server"]
+    assert (server["previous_status"], server["status"]) == ("SHUTOFF", "ACTIVE")
 
 
 @pytest.mark.parametrize(("disk_template", "times"), [("plain", 1), ("drbd", 2), ("diskless", 0)])
@@ -214,7 +221,7 @@ async def test_a_cluster_gets_its_room_back_when_a_server_is_gone(
 
 async def test_nobody_observes_what_is_not_there(database: Any) -> None:
     """A server of no number."""
-    assert await servers.observe(database, 10**9, RUNNING) is None
+    assert await servers.observe(database, 10**9, RUNNING, Names()) is None
 
 
 async def test_who_finds_a_server(case: Case) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Forbidden
+from cyclades_tx.store.server_status import TASK
 
 TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
@@ -282,7 +283,7 @@ _READERS: dict[str, Reader] = {
     "status": _status,
     "tags": _tagged(every=True, wanted=True),
     "tags-any": _tagged(every=False, wanted=True),
-    "task_state": _equal(f"({documents.TASK})", joined=True),
+    "task_state": _equal(f"({TASK})", joined=True),
     "user_id": _equal("server.user_id"),
     "uuid": _equal("server.uuid"),
     "vm_state": _equal(f"({documents.VM_STATE})"),

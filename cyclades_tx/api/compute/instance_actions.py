@@ -37,7 +37,13 @@ _BASIC = (
     Member("user_id", "operation.user_id", TEXT_OR_NULL),
     Member("project_id", "operation.project_id", TEXT_OR_NULL),
     Member("start_time", microsecond("operation.created_at"), MICROSECOND),
-    Member("message", "case when operation.state = 'failed' then 'Error' end", TEXT_OR_NULL),
+    # Why it waits, while it waits; there is no other place for that.
+    Member(
+        "message",
+        "case when operation.state = 'failed' then 'Error'"
+        " when operation.finished_at is null then nullif(operation.reason, '') end",
+        TEXT_OR_NULL,
+    ),
     Member(
         "updated_at",
         microsecond(
@@ -50,6 +56,20 @@ _BASIC = (
 
 #: An item of the list.
 ACTION_ITEM = Document("InstanceActionItem", _BASIC)
+
+#: What went wrong inside, as the image's own programs told it.
+_DIARY = (
+    "case when operation_step.step = 'create' then (select string_agg(found.line, E'\\n'"
+    " order by found.id) from (select d.id, concat_ws(': ', d.message, nullif(d.details, ''))"
+    " as line from server_diagnostic d where d.server_id = operation.server_id"
+    " and d.level in ('WARNING', 'ERROR') order by d.id desc limit 10) as found) end"
+)
+#: What a creation that is under way has said last.
+_NEWS = (
+    "case when operation_step.step = 'create' and operation.finished_at is null then"
+    " (select d.message from server_diagnostic d where d.server_id = operation.server_id"
+    " order by d.id desc limit 1) end"
+)
 
 _EVENT = (
     Member("event", "operation.kind || '_' || operation_step.step", TEXT),
@@ -67,7 +87,8 @@ _EVENT = (
     Member(
         "details",
         "case when operation_step.result in ('error', 'canceled', 'unknown')"
-        " then nullif(operation_step.message, '') end",
+        f" then nullif(concat_ws(E'\\n', nullif(operation_step.message, ''), {_DIARY}), '')"
+        f" when operation_step.result is null then {_NEWS} end",
         TEXT_OR_NULL,
         first=84,
     ),

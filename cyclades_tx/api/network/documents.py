@@ -129,6 +129,13 @@ DEVICE = (
     " (select d.uuid::text from router d where d.id = {port}.router_id), '')"
 )
 
+#: What the cluster filters at an interface, by the tags of its instance.
+FIREWALL_PROFILE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"firewall_profile": {"enum": ["ENABLED", "DISABLED", "PROTECTED"]}},
+    "additionalProperties": False,
+}
+
 PORT = Document(
     "Port",
     [
@@ -163,6 +170,12 @@ PORT = Document(
         Member("allowed_address_pairs", _EMPTY, NOTHING),
         Member("extra_dhcp_opts", _EMPTY, NOTHING),
         Member("binding:vnic_type", "'normal'", {"enum": ["normal"]}),
+        Member(
+            "binding:profile",
+            "json_strip_nulls(json_build_object('firewall_profile', port.firewall_profile))",
+            FIREWALL_PROFILE,
+            admin=True,
+        ),
         Member("port_security_enabled", "true", BOOLEAN),
         *_standard("port"),
     ],

@@ -49,7 +49,7 @@ async def show(database: Any, call: Call, collection: Collection, ref: str) -> b
 
     :raise NotFound: when the caller sees none of that id; anything can stand there.
     """
-    text = collection.document.text(fields=_fields(call, collection))
+    text = collection.document.text(admin=call.who.admin, fields=_fields(call, collection))
     uuid = parse_uuid(ref.removesuffix(".json"))
     document: bytes | None = None
     if uuid is not None:
@@ -75,7 +75,7 @@ async def list_all(database: Any, call: Call, collection: Collection) -> bytes |
         sort key, and for a marker that the caller does not see.
     """
     page = _page(call, collection)
-    text = collection.document.text(fields=_fields(call, collection))
+    text = collection.document.text(admin=call.who.admin, fields=_fields(call, collection))
     condition, args = _condition(call, collection)
     after = ""
     if page.marker is not None:

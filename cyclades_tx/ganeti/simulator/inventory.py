@@ -43,6 +43,7 @@ class Inventory:
         self._memory: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
         self._disk: Counter[str] = Counter()
+        self._users: Counter[str] = Counter()
         self._addresses: dict[tuple[str, str], str] = {}
         self._macs: set[str] = set()
         self._disks: set[str] = set()
@@ -87,6 +88,8 @@ class Inventory:
         self._memory[instance.pnode] += sign * mebibytes_used(instance)
         self._count[instance.pnode] += sign
         self._disk[instance.pnode] += sign * sum(disk.size for disk in instance.disks)
+        for network in {nic.network for nic in instance.nics if nic.network is not None}:
+            self._users[network] += sign
         addresses = {
             (nic.network, nic.ip): instance.name
             for nic in instance.nics
@@ -130,6 +133,10 @@ class Inventory:
             for instance in self.instances.values()
             if any(nic.network == network for nic in instance.nics)
         ]
+
+    def number_of_users(self, network: str) -> int:
+        """Return how many instances have an interface on a network."""
+        return self._users[network]
 
     def address_free(self, network: SimNetwork, ip: str) -> bool:
         """Whether a machine can get this address.

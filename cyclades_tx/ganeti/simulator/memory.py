@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from cyclades_tx.ganeti.simulator.behaviors import Behavior, Behaviors, Misbehavior
+from cyclades_tx.ganeti.simulator.hand import Hand
 from cyclades_tx.ganeti.simulator.inventory import Inventory
 from cyclades_tx.ganeti.simulator.journal import Journal, Key
 from cyclades_tx.ganeti.simulator.opcodes import Opcodes
@@ -99,6 +100,30 @@ class MemoryGaneti:
         from cyclades_tx.ganeti.simulator.wire import rapi_resource
 
         return rapi_resource(self)
+
+    @property
+    def by_hand(self) -> Hand:
+        """What an administrator does behind our back."""
+        return Hand(self.inventory, self.flush)
+
+    def seed(self, count: int, prefix: str = "snf-", first: int = 1) -> None:
+        """Put running instances there that nobody asked for: ``snf-1``, ``snf-2`` …"""
+        has = self.inventory
+        nodes = list(has.nodes)
+        self.by_hand.put_all(
+            SimInstance(
+                name=f"{prefix}{number}",
+                uuid=has.new_uuid(),
+                pnode=nodes[number % len(nodes)],
+                os=self.systems[0],
+                disk_template="file",
+                vcpus=1,
+                memory=128,
+                admin_up=True,
+                running=True,
+            )
+            for number in range(first, first + count)
+        )
 
     def flush(self) -> None:
         """Write what changed to the file."""
@@ -228,6 +253,7 @@ class MemoryGaneti:
             "mac_prefix": lambda n: n.mac_prefix,
             "group_list": lambda n: [[group, mode, link, ""] for group, mode, link in n.groups],
             "inst_list": lambda n: self.inventory.users_of(n.name),
+            "inst_cnt": lambda n: self.inventory.number_of_users(n.name),
             "external_reservations": lambda n: ", ".join(sorted(n.external())),
             "tags": lambda n: list(n.tags),
             "uuid": lambda n: n.uuid,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cyclades_tx.api.compute import instance_actions
+from cyclades_tx.store import progress
 from cyclades_tx.testing import builders
 
 REQUEST = "req-00000000-0000-4000-8000-00000000000{}"
@@ -121,3 +122,53 @@ async def test_list_can_be_narrowed_by_time(wire, database):
     assert await count("changes-before=2000-01-01", "2.66") == 0
     for query in ("changes-since=x", f"changes-since={later}&changes-before=2000-01-01"):
         (await wire.get(f"{path}?{query}", version="2.66")).fault(400, "badRequest")
+
+
+async def test_an_action_that_waits_says_why_and_a_build_what_it_says_of_itself(wire, database):
+    """For as long as it waits; then what went wrong inside stands with the step."""
+    flavor = await builders.a_flavor(database)
+    cluster = await builders.a_cluster(database)
+    server = await builders.a_server(database, wire.who, flavor, cluster=cluster, state="building")
+    number = await builders.an_operation(
+        database, server, cluster, "create", request_id=REQUEST.format(1)
+    )
+    await database.run(
+        "update operation set reason = 'Waits for network n.' where id = %s", (number,)
+    )
+    await database.run(
+        "insert into operation_step (operation_id, step, attempt) values (%s, 'create', 0)",
+        (number,),
+    )
+    await database.run(
+        "insert into server_diagnostic (server_id, level, source, message, details)"
+        " values (%(s)s, 'ERROR', 'image-error', 'tar', 'no space'),"
+        " (%(s)s, 'INFO', 'image-info', 'Copying', null)",
+        {"s": server.id},
+    )
+    path = f"/servers/{server.uuid}/os-instance-actions/{REQUEST.format(1)}"
+    shown = (await wire.get(path, version="2.84")).json["instanceAction"]
+    assert shown["message"] == "Waits for network n."
+    assert [event["details"] for event in shown["events"]] == ["Copying"]
+    await database.run("update operation set state = 'failed', reason = 'No.', finished_at = now()")
+    await database.run(
+        "update operation_step set result = 'error', message = 'The job failed.',"
+        " finished_at = now()"
+    )
+    shown = (await wire.get(path, version="2.84")).json["instanceAction"]
+    assert shown["message"] == "Error"
+    assert [event["details"] for event in shown["events"]] == ["The job failed.\ntar: no space"]
+
+
+@pytest.mark.parametrize("minor", [1, 96])
+async def test_a_server_that_is_built_shows_how_far_it_is(wire, database, minor):
+    """From 0 to 100, in every microversion."""
+    flavor = await builders.a_flavor(database)
+    cluster = await builders.a_cluster(database)
+    server = await builders.a_server(database, wire.who, flavor, cluster=cluster, state="building")
+    await builders.an_operation(database, server, cluster, "create")
+    path, version = f"/servers/{server.uuid}", f"2.{minor}"
+    assert (await wire.get(path, version=version)).json["server"]["progress"] == 0
+    await progress.record(database, [(server.id, 63)], [])
+    assert (await wire.get(path, version=version)).json["server"]["progress"] == 63
+    listed = (await wire.get("/servers/detail", version=version)).json["servers"]
+    assert [each["progress"] for each in listed] == [63]

@@ -1,0 +1,131 @@
+"""A broker that keeps what it is given, and is away or slow when a test says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from cyclades_tx.mq.interfaces import (
+    BrokerUnavailable,
+    IBroker,
+    IConsumer,
+    MessageRefused,
+    Queue,
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A message that arrived, and when."""
+
+    exchange: str
+    routing_key: str
+    message: dict[str, Any]
+    at: float
+
+
+@implementer(IBroker)
+class RecordingBroker:
+    """The publishing half of a broker.
+
+    :ivar published: everything that arrived, in order.
+    :ivar holding: whether confirmations are kept back, in ``held``.
+    :ivar refusing: routing keys that are refused.
+    """
+
+    def __init__(self, connected: bool = True) -> None:
+        self.connected = False
+        self.reachable = connected
+        self.published: list[Published] = []
+        self.exchanges: list[str] = []
+        self.holding = False
+        self.held: list[Deferred[None]] = []
+        self.refusing: set[str] = set()
+        self._observers: list[Callable[[bool, str], None]] = []
+        self._started = False
+
+    def start(self) -> None:
+        """Connect if that is possible."""
+        self._started = True
+        if self.reachable:
+            self.come()
+
+    def stop(self) -> Deferred[None]:
+        """Fail what waits."""
+        self._started = False
+        self._drop()
+        return succeed(None)
+
+    def come(self) -> None:
+        """Be there."""
+        self.reachable = True
+        if self._started and not self.connected:
+            self.connected = True
+            for observer in list(self._observers):
+                observer(True, "connected")
+
+    def go(self) -> None:
+        """Be away; what was not confirmed fails."""
+        self.reachable = False
+        self._drop()
+
+    def _drop(self) -> None:
+        was, self.connected = self.connected, False
+        held, self.held = self.held, []
+        for each in held:
+            each.errback(BrokerUnavailable("gone"))
+        if was:
+            for observer in list(self._observers):
+                observer(False, "gone")
+
+    def confirm(self) -> None:
+        """Confirm what was held back."""
+        held, self.held = self.held, []
+        for each in held:
+            each.callback(None)
+
+    def on_change(self, observer: Callable[[bool, str], None]) -> Callable[[], None]:
+        """Tell an observer from now on."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def declare(self, queues: Sequence[Queue], exchanges: Sequence[str] = ()) -> None:
+        """Note the exchanges."""
+        self.exchanges.extend(exchanges)
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        headers: Mapping[str, Any] | None = None,
+        mandatory: bool = False,
+    ) -> Deferred[None]:
+        """Keep a message."""
+        if not self.connected:
+            return fail(BrokerUnavailable("not connected"))
+        if routing_key in self.refusing:
+            return fail(MessageRefused("no"))
+        self.published.append(Published(exchange, routing_key, json.loads(body), time()))
+        if not self.holding:
+            return succeed(None)
+        self.held.append(Deferred())
+        return self.held[-1]
+
+    def consume(self, queue: str, prefetch: int, received: Any) -> IConsumer:
+        """Nobody consumes here."""
+        raise NotImplementedError
+
+    def depth(self, queue: str) -> Deferred[tuple[int, int]]:
+        """Nothing waits."""
+        return succeed((0, 0))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what arrived."""
+        return [each.message for each in self.published]
