@@ -30,7 +30,12 @@ _NETWORK = 77
 Planted = set[tuple[str, int]]
 Fault = Callable[[Hand, str, int], None]
 
+#: Servers of a hundred projects, since those of one stand in line for its holdings.
 _SEED = """
+insert into project (id, name) select md5(n::text), 'bench ' || n from generate_series(0, 99) n;
+insert into holding (project_id, resource)
+select md5(n::text), r.resource
+from generate_series(0, 99) n, (select distinct resource from holding) r;
 insert into network (id, name, flavor, mode, link, mac_prefix, shared) overriding system value
 values (%(network)s, 'bench', 'CUSTOM', 'bridged', 'br0', 'aa:00:0', true);
 insert into cluster_network (network_id, cluster_id, state, mac_prefix)
@@ -44,7 +49,7 @@ insert into server (id, name, user_id, project_id, cluster_id, flavor_id, vcpus,
     reservation_id, state, charge, ganeti_status, ganeti_serial, deleted_at, terminated_at,
     updated_at)
 overriding system value
-select g, 'server ' || g, %(user)s, %(project)s, %(cluster)s, %(flavor)s, 1, 512, 'r-1',
+select g, 'server ' || g, %(user)s, md5((g %% 100)::text), %(cluster)s, %(flavor)s, 1, 512, 'r-1',
     case when g <= %(count)s then 'active' else 'deleted' end,
     case when g <= %(count)s then 'on' else 'none' end, 'running', 1,
     case when g > %(count)s then now() - interval '1 day' end,
@@ -207,15 +212,12 @@ class Reconcile:
             cluster = cursor.fetchone()[0]
             cursor.execute("select f.id from flavor f order by id limit 1")
             flavor = cursor.fetchone()[0]
-            cursor.execute("select project_id from holding limit 1")
-            project = cursor.fetchone()[0]
             cursor.execute(
                 _SEED,
                 {
                     "network": _NETWORK,
                     "cluster": cluster,
                     "flavor": flavor,
-                    "project": project,
                     "user": "0" * 32,
                     "count": self._count,
                 },

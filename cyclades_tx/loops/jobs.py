@@ -52,6 +52,7 @@ class JobWatch:
         self._wake = wake
         self._active_seconds = active_seconds
         self._watched: dict[int, tuple[str, int]] = {}
+        self._jobs_of: dict[str, set[int]] = {}
         self._status: dict[int, str] = {}
         self._ended: dict[int, Job] = {}
         self._doubted: set[int] = set()
@@ -79,7 +80,9 @@ class JobWatch:
     def watch(self, job_id: int, key: str, operation_id: int) -> None:
         """Look after a job until :meth:`forget`."""
         if job_id not in self._ended:
+            self._unwatch(job_id)
             self._watched[job_id] = (key, operation_id)
+            self._jobs_of.setdefault(key, set()).add(job_id)
             self._plan()
             if self._listens:
                 # The message may have been faster than the answer of the cluster.
@@ -95,7 +98,7 @@ class JobWatch:
         :return: whether a job of it is watched.
         """
         self._listens = True
-        about = [job_id for job_id, (theirs, _) in self._watched.items() if theirs == key]
+        about = self._jobs_of.get(key, ())
         self._read_soon(about)
         return bool(about)
 
@@ -116,7 +119,7 @@ class JobWatch:
     def forget(self, job_id: int | None) -> None:
         """Look after a job no longer."""
         if job_id is not None:
-            self._watched.pop(job_id, None)
+            self._unwatch(job_id)
             self._status.pop(job_id, None)
             self._ended.pop(job_id, None)
             self._doubted.discard(job_id)
@@ -175,7 +178,7 @@ class JobWatch:
         await self._mark(changed)
 
     def _end(self, job: Job) -> bool:
-        watched = self._watched.pop(job.id, None)
+        watched = self._unwatch(job.id)
         if watched is None:
             return False
         self._status.pop(job.id, None)
@@ -183,6 +186,15 @@ class JobWatch:
         self._ended[job.id] = job
         self._wake(watched[0])
         return True
+
+    def _unwatch(self, job_id: int) -> tuple[str, int] | None:
+        watched = self._watched.pop(job_id, None)
+        if watched is not None:
+            jobs = self._jobs_of[watched[0]]
+            jobs.discard(job_id)
+            if not jobs:
+                del self._jobs_of[watched[0]]
+        return watched
 
     def _note(self, job_id: int, status: str, changed: list[tuple[int, str]]) -> None:
         watched = self._watched.get(job_id)
@@ -206,8 +218,9 @@ class JobWatch:
 
     def _read(self) -> None:
         self._reader = None
-        heard, self._heard = self._heard, set()
-        self._reading = ensureDeferred(self._take(sorted(heard)))
+        heard = sorted(self._heard)[:MOST]
+        self._heard.difference_update(heard)
+        self._reading = ensureDeferred(self._take(heard))
         self._reading.addBoth(self._taken)
 
     def _taken(self, result: Any) -> None:

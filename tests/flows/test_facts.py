@@ -10,13 +10,14 @@ from typing import Any
 import psycopg2
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from cyclades_tx.errors import Unavailable
 from cyclades_tx.flows import facts as consumer_module
 from cyclades_tx.flows.facts import MOST, PREFETCH, FactConsumer, queues
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.model.names import Names
+from cyclades_tx.mq.interfaces import BrokerUnavailable
 from cyclades_tx.mq.memory import MemoryBroker, MemoryNode
 from cyclades_tx.store import operations
 from cyclades_tx.testing import builders
@@ -509,3 +510,45 @@ async def test_old_facts_are_swept_out(stage: Stage, monkeypatch: pytest.MonkeyP
     await stage.real.run("update job_fact set created_at = now() - interval '1 day'")
     await stage.sleep(0.2)
     assert await stage.rows() == []
+
+
+async def test_the_deep_look_tells_what_keeps_messages_from_coming(stage: Stage) -> None:
+    """A broker that is away, or a database that is."""
+    stage.consumer.start()
+    await stage.consumer.check()
+    stage.node.stop()
+    with pytest.raises(Unavailable, match="no connection to the broker"):
+        await stage.consumer.check()
+    stage.node.start()
+    await stage.until(lambda: stage.broker.connected, "the broker is back")
+    stage.database.fail = lambda: Unavailable("away")
+    await stage.send(stage.message())
+    await stage.until(lambda: stage.consumer.paused, "it waits")
+    with pytest.raises(Unavailable, match="wait for the database"):
+        await stage.consumer.check()
+    stage.database.fail = lambda: None
+    await stage.until_empty()
+    await stage.consumer.check()
+
+
+async def test_a_broker_that_is_away_when_a_message_is_put_aside(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again, and is put aside then; nothing is logged as an error."""
+    stage.consumer.start()
+    consumer = stage.consumer._consumers["cyclades-tx.snf.op"]
+    refused: list[Any] = []
+
+    def away(delivery: Any, reason: str) -> Deferred[None]:
+        refused.append(delivery)
+        return fail(BrokerUnavailable("away"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(consumer, "reject", away)
+        await stage.send(b"{")
+        await stage.until(lambda: refused, "it is tried")
+    assert stage.dead() == []
+    stage.node.disconnect()
+    await stage.until(stage.dead, "it is put aside")
+    await stage.until_empty()
+    assert len(stage.dead()) == 1

@@ -93,6 +93,17 @@ def test_many_at_once_are_read_together(scene: Scene) -> None:
     assert len(scene.woken) == 30
 
 
+def test_very_many_are_read_in_parts(scene: Scene) -> None:
+    """Each of a bounded size, one after the other."""
+    for number in range(1, 702):
+        scene.watch.watch(number, f"s{number}", number)
+        scene.told[number] = JobStatus.SUCCESS
+        scene.watch.heard(f"s{number}")
+    scene.clock.pump([MOMENT] * 3)
+    assert [len(each) for each in scene.read] == [300, 300, 101]
+    assert len(scene.woken) == 701
+
+
 def test_nothing_is_read_for_what_is_not_watched(scene: Scene) -> None:
     """Somebody else looks after it."""
     scene.watch.watch(1, "s7", 70)

@@ -21,6 +21,7 @@ from cyclades_tx.model.plan import (
     AskNetwork,
     AskSecret,
     AskSiblings,
+    Confirm,
     Facts,
     Finish,
     NetworkFacts,
@@ -296,3 +297,34 @@ def test_a_network_is_disconnected_before_it_is_removed() -> None:
         Finish(SUCCEEDED),
     ]
     assert UNSEEN is not ABSENT
+
+
+TOLD = Job(12, JobStatus.SUCCESS, told=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "facts"),
+    [
+        ("delete", "delete", Facts(job=TOLD)),
+        ("create", CLEAN, Facts(job=TOLD)),
+        ("create", "create", Facts(job=TOLD, seen=ABSENT)),
+        ("stop", "stop", Facts(job=TOLD, seen=ABSENT)),
+    ],
+)
+def test_a_message_alone_makes_no_instance_gone(kind: str, step: str, facts: Facts) -> None:
+    """The cluster itself says how the job ended; then as always."""
+    operation = an_operation(kind, state="submitted", step=step, job_id=12, submitted_at=NOW)
+    assert plan_server(operation, facts, NOW) == Confirm()
+    confirmed = facts.confirmed(replace(TOLD, told=False))
+    assert confirmed.seen is UNSEEN
+    assert plan_server(operation, confirmed, NOW) != Confirm()
+    assert isinstance(plan_server(operation, facts.confirmed(None), NOW), Wait)
+
+
+@pytest.mark.parametrize("kind", ["create", "start", "stop", "reboot"])
+def test_what_a_message_tells_of_a_server_that_stays_is_enough(kind: str) -> None:
+    """Its instance is looked at anyway."""
+    operation = an_operation(kind, state="submitted", step=kind, job_id=12, submitted_at=NOW)
+    assert plan_server(operation, Facts(job=TOLD), NOW) == AskInstance()
+    seen = Facts(job=TOLD, seen=RUNNING)
+    assert plan_server(operation, seen, NOW) == Finish(SUCCEEDED, seen=RUNNING)

@@ -352,3 +352,30 @@ def test_a_kind_of_operation_without_a_key_gets_the_general_deadline() -> None:
     operations = Config.from_text("[operations]\nother_deadline_seconds = 7").operations
     assert operations.deadline_seconds("create") == 1800.0
     assert operations.deadline_seconds("resize") == 7.0
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('urls = ["http://broker.example.org"]', "broker.urls"),
+        ('urls = ["amqp://user:hushhush@broker.example.org"]', "broker.urls"),
+        ('urls = ["amqp://user:hush%zz@broker.example.org"]', "broker.urls"),
+        ('password_file = "none"', "broker.password_file"),
+        ('authorities_file = "none"', "broker.authorities_file"),
+        ('certificate_file = "none"', "broker.certificate_file"),
+        ('exchange = ""', "broker.exchange"),
+    ],
+)
+def test_a_wrong_broker_is_refused_without_telling_its_secret(text: str, key: str) -> None:
+    """By the key, and never with what stood there."""
+    message = complaint(f"[broker]\n{text}")
+    assert key in message
+    assert "hush" not in message
+
+
+def test_the_brokers_are_read_in_their_order() -> None:
+    """With TLS where the URL says so."""
+    urls = '["amqps://a.example.org/cloud%2Fone", "amqp://b.example.org:5673"]'
+    first, second = Config.from_text(f"[broker]\nurls = {urls}").broker.addresses()
+    assert (first.host, first.tls, first.vhost) == ("a.example.org", True, "cloud/one")
+    assert (second.place, second.tls) == ("b.example.org:5673", False)

@@ -236,3 +236,20 @@ async def test_drift_is_counted_by_kind_and_what_is_open_is_shown_as_it_is(
     assert seen['cyclades_drift_mended_total{kind="stale"}'] == 2
     assert seen['cyclades_drift_open{kind="orphan",remedy="operator"}'] == 4
     assert 'cyclades_drift_open{kind="stale",remedy="record"}' not in seen
+
+
+async def test_messages_and_queues_are_told(metrics: Metrics, clock: Clock) -> None:
+    """Outcomes are counted, depths are set, delays are in a histogram."""
+    metrics.messages("q", "stored", 3)
+    metrics.messages("q", "stored", 2)
+    metrics.messages("q", "unreadable", 0)
+    metrics.queue("q", 7, 1)
+    metrics.queue("q", 5, 2)
+    metrics.event_delays([0.02, 2.0])
+    seen = await numbers(metrics, clock)
+    assert seen['cyclades_messages_total{outcome="stored",queue="q"}'] == 5
+    assert 'cyclades_messages_total{outcome="unreadable",queue="q"}' not in seen
+    assert seen['cyclades_queue_messages{queue="q"}'] == 5
+    assert seen['cyclades_dead_letters{queue="q"}'] == 2
+    assert seen["cyclades_event_delay_seconds_count"] == 2
+    assert seen['cyclades_event_delay_seconds_bucket{le="0.05"}'] == 1
