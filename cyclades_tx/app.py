@@ -29,6 +29,7 @@ from cyclades_tx import limits, log
 from cyclades_tx.api import operator, vmapi
 from cyclades_tx.api.admin import AdminResource
 from cyclades_tx.api.compute import app as compute
+from cyclades_tx.api.compute import interfaces
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.events import Streams
 from cyclades_tx.api.frame import Call, Frame, Reply
@@ -36,6 +37,14 @@ from cyclades_tx.api.frame import Service as Dialect
 from cyclades_tx.api.identity import app as identity
 from cyclades_tx.api.image import app as image
 from cyclades_tx.api.network import app as network
+from cyclades_tx.api.network.floating_ips import FloatingIpWriter
+from cyclades_tx.api.network.networks import NetworkWriter
+from cyclades_tx.api.network.ports import PortWriter
+from cyclades_tx.api.network.routers import RouterWriter
+from cyclades_tx.api.network.security_groups import GroupWriter, RuleWriter
+from cyclades_tx.api.network.subnets import SubnetWriter
+from cyclades_tx.api.network.writing import IWriter
+from cyclades_tx.api.replays import Replays
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.config import Config
 from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
@@ -348,6 +357,10 @@ class Cyclades(MultiService):
     async def _sweep(self) -> None:
         try:
             await self.world.identity.sweep()
+            seconds = self.world.config.operations.resize_confirm_seconds
+            if seconds:
+                await self.world.servers.confirm_overdue(seconds)
+            await Replays(self.world.database, self.world.keyring).sweep()
         except Exception:
             self.log.failure("loop.turn_failed", Failure(), loop="sweep")
 
@@ -395,7 +408,13 @@ async def _done(value: Any) -> None:
 def api(world: World, roles: tuple[str, ...]) -> Frame:
     """The services that users speak to."""
     config = world.config
-    frame = Frame(world.reactor, world.identity, config.public_url, world.metrics.request)
+    frame = Frame(
+        world.reactor,
+        world.identity,
+        config.public_url,
+        world.metrics.request,
+        Replays(world.database, world.keyring),
+    )
     _mount_health(frame)
     if "vmapi" in roles:
         vmapi.mount(frame, world.vault)
@@ -416,10 +435,35 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             world.servers,
             world.keypairs,
             instance_prefix=config.ganeti.instance_prefix,
+            limits=config.quota.limits(),
+            interfaces_flow=world.interfaces,
+            more_actions=interfaces.actions(
+                world.interfaces, world.floating_ips, world.security_groups
+            ),
         )
-        network.mount(frame, world.database, config.quota.limits())
+        network.mount(
+            frame,
+            world.database,
+            config.quota.limits(),
+            network_writers(world),
+            world.network_tags,
+        )
         image.mount(frame, world.database)
     return frame
+
+
+def network_writers(world: World) -> dict[str, IWriter]:
+    """What makes, changes and deletes the things of Network, by the path of its collection."""
+    database = world.database
+    return {
+        "networks": NetworkWriter(database, world.networks),
+        "subnets": SubnetWriter(database, world.subnets),
+        "ports": PortWriter(database, world.ports),
+        "floatingips": FloatingIpWriter(database, world.floating_ips),
+        "routers": RouterWriter(database, world.routers),
+        "security-groups": GroupWriter(database, world.security_groups),
+        "security-group-rules": RuleWriter(database, world.security_groups),
+    }
 
 
 def _mount_health(frame: Frame) -> None:

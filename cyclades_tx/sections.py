@@ -197,6 +197,8 @@ class GanetiSection(Section, frozen=True):
     :ivar default_bridge: the link of networks of the flavor CUSTOM.
     :ivar mac_filtered_bridge: the link of networks of the flavor MAC_FILTERED.
     :ivar default_mac_prefix: first digits of MAC addresses where no pool gives a prefix.
+    :ivar rescue_image: the ISO image from which a rescued server boots: a path that every node
+        has, or a URL; empty: users must name an image.
     :ivar hvparams: hypervisor parameters of a new instance, a table for each hypervisor; what
         is given here replaces the default as a whole.
     """
@@ -232,6 +234,7 @@ class GanetiSection(Section, frozen=True):
     default_mac_prefix: Annotated[str, Meta(pattern=r"^[0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]$")] = (
         "aa:00:0"
     )
+    rescue_image: Text = ""
     hvparams: dict[str, dict[str, bool | int | float | str]] = msgspec.field(
         default_factory=lambda: {"kvm": {"serial_console": False}}
     )
@@ -245,7 +248,10 @@ class OperationsSection(Section, frozen=True):
     :ivar start_deadline_seconds: a start.
     :ivar stop_deadline_seconds: a stop.
     :ivar reboot_deadline_seconds: a reboot.
+    :ivar rebuild_deadline_seconds: a new system on a server.
     :ivar other_deadline_seconds: every other kind.
+    :ivar resize_confirm_seconds: how long a resize waits for a word before it is confirmed; 0:
+        for ever.
     :ivar retry_first_seconds: pause before the second try; it doubles from try to try.
     :ivar retry_limit_seconds: the longest pause between two tries.
     :ivar recount_seconds: period of the recount of addresses, pools and quota holdings; one
@@ -257,7 +263,9 @@ class OperationsSection(Section, frozen=True):
     start_deadline_seconds: Seconds = 600.0
     stop_deadline_seconds: Seconds = 600.0
     reboot_deadline_seconds: Seconds = 600.0
+    rebuild_deadline_seconds: Seconds = 1800.0
     other_deadline_seconds: Seconds = 900.0
+    resize_confirm_seconds: Annotated[float, Meta(ge=0.0, le=31_536_000.0)] = 0.0
     retry_first_seconds: Seconds = 1.0
     retry_limit_seconds: Seconds = 60.0
     recount_seconds: Seconds = 900.0

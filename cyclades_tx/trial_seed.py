@@ -13,6 +13,7 @@ from cyclades_tx.config import Config
 from cyclades_tx.errors import NotFound
 from cyclades_tx.flows.clusters import Fleet, NewCluster
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
+from cyclades_tx.flows.value_pools import ValuePools
 from cyclades_tx.model import password
 from cyclades_tx.store import flavors
 from cyclades_tx.world import World
@@ -32,6 +33,8 @@ class TrialCluster:
     hypervisor: str
 
 
+#: Kind, base and size: what private networks take from.
+POOLS = (("mac_prefix", "aa:00:0", 65536), ("bridge", "prv", 64))
 #: name, CPUs, MiB, GiB
 FLAVORS = (("tiny", 1, 128, 1), ("small", 1, 512, 5), ("medium", 2, 1024, 10))
 
@@ -94,6 +97,7 @@ async def seed(
     )
     if await world.database.value("select count(*) from flavor") == 0:
         await _catalogue(world)
+    await _pools(world)
     # The credentials come last: without them the first run was cut off.
     if not clouds.exists():
         await _images(world)
@@ -125,6 +129,7 @@ async def _cluster(world: World, wanted: TrialCluster) -> None:
                 scheme=wanted.scheme,
                 certificate=wanted.certificate,
                 hypervisor=wanted.hypervisor,
+                hotplug=wanted.hypervisor == "kvm",
             ),
             check=there,
         )
@@ -182,6 +187,14 @@ async def _catalogue(world: World) -> None:
         )
 
     await world.database.transaction(work, "trial.catalogue")
+
+
+async def _pools(world: World) -> None:
+    pools = ValuePools(world.database, mac_prefix=world.networks.mac_prefix)
+    there = {row.kind for row in await world.database.all("select kind from value_pool")}
+    for kind, base, size in POOLS:
+        if kind not in there:
+            await pools.create(kind, base, size)
 
 
 async def _images(world: World) -> None:

@@ -19,11 +19,18 @@ from cyclades_tx.config import BrokerSection, Config, GanetiSection
 from cyclades_tx.crash import crash_points
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.flows.application_credentials import ApplicationCredentials
+from cyclades_tx.flows.floating_ips import FloatingIps
 from cyclades_tx.flows.identity import People
 from cyclades_tx.flows.images import Images
+from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
+from cyclades_tx.flows.network_tags import NetworkTags
 from cyclades_tx.flows.networks import Networks
+from cyclades_tx.flows.ports import Ports
+from cyclades_tx.flows.routers import Routers
+from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.subnets import Subnets
 from cyclades_tx.ganeti.breaker import BreakerRules
 from cyclades_tx.ganeti.clusters import Clusters
 from cyclades_tx.ganeti.credentials import Keyring
@@ -33,18 +40,17 @@ from cyclades_tx.identity.attempts import LoginLimits
 from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.passwords import Passwords
 from cyclades_tx.metrics import Metrics, PoolUse
-from cyclades_tx.model import quota
 from cyclades_tx.model.names import Names
-from cyclades_tx.model.who import Who
 from cyclades_tx.mq.broker import Broker
 from cyclades_tx.mq.patience import Patience
 from cyclades_tx.mq.tls import Trust
 from cyclades_tx.sections import read_secret
-from cyclades_tx.store import quotas
+from cyclades_tx.store import project_limits, quotas
 from cyclades_tx.store.clusters import SESSION_NAME
 from cyclades_tx.store.database import Database
 from cyclades_tx.store.networks import create_default_group
 from cyclades_tx.store.pool import Limits
+from cyclades_tx.store.project_limits import UNLIMITED
 from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
 
 
@@ -66,6 +72,13 @@ class World:
     people: People
     credentials: ApplicationCredentials
     networks: Networks
+    interfaces: Interfaces
+    ports: Ports
+    floating_ips: FloatingIps
+    security_groups: SecurityGroups
+    routers: Routers
+    subnets: Subnets
+    network_tags: NetworkTags
     images: Images
     keypairs: KeyPairs
     servers: Servers
@@ -113,14 +126,13 @@ class World:
         limits = config.quota.limits()
 
         async def equip(tx: Any, project_id: str) -> None:
-            await quotas.make_holdings(tx, project_id, limits)
+            changed = await project_limits.defaults(tx)
+            chosen = {
+                name: None if changed.get(name) == UNLIMITED else changed.get(name, maximum)
+                for name, maximum in limits.items()
+            }
+            await quotas.make_holdings(tx, project_id, chosen)
             await create_default_group(tx, project_id)
-
-        async def reserve_network(tx: Any, who: Who, _network_id: int) -> None:
-            assert who.project_id is not None
-            wanted = {quota.PRIVATE_NETWORK: 1}
-            quotas.refuse_shortage(await quotas.lock(tx, who.project_id), wanted)
-            await quotas.add(tx, who.project_id, wanted)
 
         names = Names(config.ganeti.instance_prefix)
         networks = Networks(
@@ -128,9 +140,10 @@ class World:
             deadline_seconds=config.operations.deadline_seconds("make_network"),
             names=names,
             bridge=config.ganeti.default_bridge,
+            filtered_bridge=config.ganeti.mac_filtered_bridge,
             mac_prefix=config.ganeti.default_mac_prefix,
-            reserve=reserve_network,
         )
+        interfaces = Interfaces(database, networks, config.ganeti, config.operations)
         vault: ISecretStore = (
             MemcachedSecretStore(reactor, config.vmapi.memcached_servers)
             if config.vmapi.store == "memcached"
@@ -165,6 +178,15 @@ class World:
             people=People(database, passwords, on_project_created=equip, changed=identity.forget),
             credentials=ApplicationCredentials(database, passwords, changed=identity.forget),
             networks=networks,
+            interfaces=interfaces,
+            ports=Ports(database, networks, interfaces),
+            floating_ips=FloatingIps(database, interfaces),
+            security_groups=SecurityGroups(database),
+            routers=Routers(database),
+            subnets=Subnets(
+                database, deadline_seconds=config.operations.deadline_seconds("make_network")
+            ),
+            network_tags=NetworkTags(database),
             images=images,
             keypairs=KeyPairs(database),
             servers=Servers(

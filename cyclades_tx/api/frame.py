@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from time import time
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -41,6 +42,9 @@ from cyclades_tx.errors import (
 )
 from cyclades_tx.identity.interfaces import IIdentity
 from cyclades_tx.model.who import Who
+
+if TYPE_CHECKING:
+    from cyclades_tx.api.replays import Replays
 
 T = TypeVar("T")
 log = Logger()
@@ -94,6 +98,18 @@ class Streaming(Reply):
 
 
 Handler = Callable[..., Awaitable["Reply | bytes"]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What is known of an endpoint from outside, for the OpenAPI documents."""
+
+    service: str
+    method: str
+    path: str
+    token: bool
+    scoped: bool
+    admin: bool
 
 
 class Call:
@@ -205,6 +221,7 @@ class Frame:
     """Builds the Klein application out of the services' endpoints.
 
     :param observe: called with (service, method, status, seconds) after each reply.
+    :param replays: answers POSTs that are repeated with the same ``Idempotency-Key``.
     :param public_url: the base of every URL in replies, without a slash at the end.
     """
 
@@ -214,6 +231,7 @@ class Frame:
         identity: IIdentity,
         public_url: str,
         observe: Callable[[str, str, int, float], None] = lambda *_: None,
+        replays: Replays | None = None,
     ) -> None:
         self.klein = Klein()
         # An empty id in the middle of a path is an unknown thing, not a hint to redirect.
@@ -222,8 +240,11 @@ class Frame:
         self._clock = clock
         self._identity = identity
         self._observe = observe
+        self._replays = replays
         self._services: list[tuple[str, Service]] = []
         self.shortcuts = Shortcuts()
+        #: Every endpoint, in the order of adding.
+        self.endpoints: list[Endpoint] = []
         self._plain = Service("compute", _plain_fault)
         handle: Any = self.klein.handle_errors(HTTPException)
         handle(self._no_route)
@@ -264,11 +285,14 @@ class Frame:
         :param secret: whether the path holds a secret, which must not come into the log.
         :param hot: whether plain GETs pass the router by; see :mod:`cyclades_tx.api.shortcuts`.
         """
+        self.endpoints.append(Endpoint(service.name, method, path, token, scoped, admin))
         writes = method not in ("GET", "HEAD") if write is None else write
         methods = [method, "HEAD"] if method == "GET" else [method]
         text_method = method
         # A path that is a secret itself is logged as its rule.
         secret_path = path if secret else ""
+        if method == "POST" and token and scoped and self._replays is not None:
+            handler = _once(self._replays, handler)
 
         def render(request: Request, **path_arguments: str) -> Deferred[bytes]:
             call = Call(request, service, self._clock.seconds(), self.public_url)
@@ -466,6 +490,17 @@ class Frame:
         log.failure("reply.failed", failure)
         if not outer.called:
             outer.errback(failure)
+
+
+def _once(replays: Replays, handler: Handler) -> Handler:
+    """The same endpoint, which does what it is asked for once for each key."""
+
+    async def handle(call: Call, **arguments: str) -> Reply | bytes:
+        if call.header("idempotency-key") is None:
+            return await handler(call, **arguments)
+        return await replays.once(call, lambda: handler(call, **arguments))
+
+    return handle
 
 
 class _Root(Resource):

@@ -11,6 +11,7 @@ from psycopg2.errors import ForeignKeyViolation, UniqueViolation
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.store import flavors as store
+from cyclades_tx.store import project_limits
 
 TEMPLATES = (
     "diskless", "file", "sharedfile", "plain", "drbd", "rbd", "blockdev", "gluster", "ext"
@@ -115,6 +116,68 @@ class Flavors:
 
         made: list[Made] = await self._database.transaction(work, "flavor.create")
         return made
+
+    async def create_one(
+        self,
+        *,
+        name: str,
+        uuid: str | None,
+        vcpus: int,
+        memory_mib: int,
+        disk_gib: int,
+        public: bool,
+        description: str | None,
+    ) -> int:
+        """Make one flavor on the first volume type there is; return its id.
+
+        :param uuid: None: one is chosen.
+        :raise Conflict: when the name or the id is taken, or there is no volume type.
+        """
+        _check_text("name", name)
+        for what, value, most in (
+            ("vcpus", vcpus, MOST_VCPUS),
+            ("MiB of ram", memory_mib, MOST_MEMORY_MIB),
+            ("GiB of disk", disk_gib, MOST_DISK_GIB),
+        ):
+            if value > most:
+                raise BadRequest(f"A flavor has at most {most} {what}, not {value}.")
+
+        async def work(tx: Any) -> int:
+            type_id = await store.first_volume_type(tx)
+            if type_id is None:
+                raise Conflict("There is no volume type yet: an operator makes one first.")
+            flavor_id = await store.insert(
+                tx,
+                name=name,
+                vcpus=vcpus,
+                memory_mib=memory_mib,
+                disk_gib=disk_gib,
+                volume_type_id=type_id,
+                public=public,
+                uuid=uuid,
+                description=description,
+            )
+            if flavor_id is None:
+                if uuid is not None and await store.any_by_id(tx, uuid) is not None:
+                    raise Conflict(f"Flavor with ID {uuid} already exists.", "duplicate")
+                raise Conflict(f"Flavor with name {name} already exists.", "duplicate")
+            return flavor_id
+
+        made: int = await self._database.transaction(work, "flavor.create")
+        return made
+
+    async def live(self, uuid: str) -> Any:
+        """The flavor with this UUID, or None: id, uuid, name, public."""
+        return await store.live(self._database, uuid)
+
+    async def describe(self, flavor_id: int, description: str | None) -> None:
+        """Write down what a flavor is for."""
+        await store.describe(self._database, flavor_id, description)
+
+    async def check_project(self, project_id: str) -> None:
+        """BadRequest for a project that there is not."""
+        if not await project_limits.project_exists(self._database, project_id):
+            raise BadRequest(f"Project ID {project_id} is not a valid project.")
 
     async def _one(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
+from cyclades_tx.flows.suspension import suspend
 from cyclades_tx.model import quota
+from cyclades_tx.model.moves import ACTIVE, ERROR, STOPPED, UNSEEN, Rest
 from cyclades_tx.model.server import MAX_METADATA, MAX_TAGS
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import outbox, quotas, servers
+from cyclades_tx.store import operations, outbox, quotas, servers
 
 
 class ServerDetails:
@@ -141,6 +143,63 @@ class ServerDetails:
             await outbox.tell_servers(tx, (server.id,), always=True)
 
         await self._database.transaction(work, "server.lock")
+
+    async def check_action(
+        self, who: Who, ref: str, word: str, states: frozenset[str] | None
+    ) -> None:
+        """See whether something could be asked of a server at all, apart from who can do it.
+
+        :param states: where it makes sense; None: anywhere.
+        :raise Conflict: when it is locked, or elsewhere.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            self._refuse_locked(who, server)
+            if states is not None and server.state not in states:
+                raise Conflict(
+                    f"Cannot '{word}' instance {ref} while it is in vm_state {server.state}",
+                    "state",
+                )
+
+        await self._database.transaction(work, "server.check")
+
+    async def suspend(self, who: Who, ref: str) -> None:
+        """Keep a server's owner from doing anything with it; the machine keeps running."""
+        await self._suspend(who, ref, True, "suspend")
+
+    async def resume(self, who: Who, ref: str) -> None:
+        """Undo :meth:`suspend`."""
+        await self._suspend(who, ref, False, "resume")
+
+    async def _suspend(self, who: Who, ref: str, suspended: bool, word: str) -> None:
+        found = await servers.find(self._database, ref, who)
+        if found is None:
+            raise NotFound(f"Instance {ref} could not be found.", "server")
+        if not await suspend(self._database, found.id, suspended):
+            state = "suspended" if suspended else "active"
+            raise Conflict(
+                f"Cannot '{word}' instance {ref} while it is in vm_state {state}", "state"
+            )
+
+    async def reset_state(self, who: Who, ref: str) -> None:
+        """Believe in a server again that is in error, and has its machine.
+
+        :raise Conflict: when there is no machine, or something is under way.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            if await operations.open_of_server(tx, server.id) or (
+                server.state == ERROR and server.charge == quota.NONE
+            ):
+                raise Conflict(f"The state of instance {ref} cannot be reset now.", "state")
+            if server.state == ERROR:
+                after = Rest(STOPPED if server.charge == quota.OFF else ACTIVE, server.charge)
+                before = Rest(server.state, server.charge)
+                await servers.move(tx, server, before, after, UNSEEN, None)
+
+        await self._database.transaction(work, "server.reset_state")
 
     async def _lock(self, tx: Any, who: Who, ref: str) -> tuple[Any, dict[str, quota.Holding]]:
         """Lock the holdings of a server's project, then its row; return the row and them.

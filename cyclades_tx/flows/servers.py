@@ -6,7 +6,6 @@ true. Nothing here talks to a cluster.
 
 from __future__ import annotations
 
-import base64
 import random
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,15 +19,18 @@ from cyclades_tx.errors import (
     Forbidden,
     NoCapacity,
     NotFound,
+    OverQuota,
     Unavailable,
 )
 from cyclades_tx.flows.images import Images
+from cyclades_tx.flows.interfaces import find_port
 from cyclades_tx.flows.networks import Networks
-from cyclades_tx.flows.server_details import ServerDetails
+from cyclades_tx.flows.quotas import COUNTED
+from cyclades_tx.flows.rebuilding import Rebuilding
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.model import password, placement, quota
 from cyclades_tx.model.ids import parse_uuid
-from cyclades_tx.model.moves import ABSENT, ALLOWED
+from cyclades_tx.model.moves import ABSENT
 from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED, Operation
 from cyclades_tx.model.server import (
     MAX_METADATA,
@@ -37,21 +39,26 @@ from cyclades_tx.model.server import (
     BootImage,
     Created,
     NewServer,
+    WantedNic,
     first_boot,
     hostname_of,
 )
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
-from cyclades_tx.store import clusters as cluster_rows
 from cyclades_tx.store import (
+    attachments,
     flavors,
     keypairs,
     networks,
     operations,
     ports,
+    project_limits,
     quotas,
+    security_groups,
+    server_groups,
     servers,
 )
+from cyclades_tx.store import clusters as cluster_rows
 from cyclades_tx.vault import ISecretStore
 
 
@@ -62,11 +69,12 @@ class _Parts:
     flavor: Any
     image: Any
     public_key: str | None
-    networks: tuple[tuple[Any, str | None], ...]
+    networks: tuple[tuple[Any, str | None, int | None], ...]
     candidates: tuple[placement.Candidate, ...]
+    group: server_groups.Group | None = None
 
 
-class Servers(ServerDetails):
+class Servers(Rebuilding):
     """The flows of servers.
 
     :param keyring: seals what must not be read in the database.
@@ -87,15 +95,17 @@ class Servers(ServerDetails):
         vmapi: VmapiSection,
         source: random.Random | None = None,
     ) -> None:
-        super().__init__(database)
-        self._vault = vault
-        self._keyring = keyring
+        super().__init__(
+            database,
+            images_flow,
+            ganeti,
+            deadlines,
+            vault,
+            keyring,
+            vmapi,
+            source or random.SystemRandom(),
+        )
         self._networks_flow = networks_flow
-        self._images_flow = images_flow
-        self._ganeti = ganeti
-        self._deadlines = deadlines
-        self._vmapi = vmapi
-        self._source = source or random.SystemRandom()
 
     # Creation
 
@@ -172,10 +182,18 @@ class Servers(ServerDetails):
         found = await self._networks(who, new)
         if new.security_groups:
             await self._security_groups(who, new.security_groups)
+        group = None
+        if new.group_ref is not None:
+            group = await server_groups.find(self._database, _project(who), new.group_ref)
+            if group is None:
+                raise BadRequest(f"Instance group {new.group_ref} could not be found.")
         candidates = await cluster_rows.candidates(self._database, _project(who))
-        return _Parts(flavor, image, public_key, found, candidates)
+        return _Parts(flavor, image, public_key, found, candidates, group)
 
-    async def _networks(self, who: Who, new: NewServer) -> tuple[tuple[Any, str | None], ...]:
+    async def _networks(
+        self, who: Who, new: NewServer
+    ) -> tuple[tuple[Any, str | None, int | None], ...]:
+        """The interfaces: network, address and port, where the last two are named."""
         if new.networks is None:
             possible: Any = await self._networks_flow.attachable(self._database, who)
             own = [network for network in possible if network.project_id == who.project_id]
@@ -184,21 +202,44 @@ class Servers(ServerDetails):
                     "Multiple possible networks found, use a Network ID to be more specific.",
                     "ambiguous_network",
                 )
-            return tuple((network, None) for network in possible[:1])
+            return tuple((network, None, None) for network in possible[:1])
         if len(new.networks) > self._ganeti.max_nics:
             raise BadRequest(f"A server may have at most {self._ganeti.max_nics} interfaces.")
         found = []
         for wanted in new.networks:
-            if wanted.port_ref is not None or wanted.network_ref is None:
-                raise BadRequest(f"Port {wanted.port_ref} could not be found.")
+            if wanted.port_ref is not None:
+                found.append(await self._free_port(who, new, wanted))
+                continue
             try:
                 network = await self._networks_flow.to_attach(
-                    self._database, who, wanted.network_ref
+                    self._database, who, wanted.network_ref or ""
                 )
             except NotFound:
                 raise BadRequest(f"Network {wanted.network_ref} could not be found.") from None
-            found.append((network, wanted.fixed_ip))
+            found.append((network, wanted.fixed_ip, None))
         return tuple(found)
+
+    async def _free_port(
+        self, who: Who, new: NewServer, wanted: WantedNic
+    ) -> tuple[Any, str | None, int | None]:
+        """A port of the project's that a new server shall have."""
+        ref = wanted.port_ref or ""
+        try:
+            port = await find_port(self._database, who, ref)
+        except NotFound:
+            raise BadRequest(f"Port {ref} could not be found.") from None
+        if port.project_id != who.project_id:
+            raise BadRequest(f"Port {ref} could not be found.")
+        if wanted.fixed_ip is not None:
+            raise BadRequest("Specified Fixed IP cannot be used with port.")
+        if new.max_count > 1:
+            raise BadRequest("Several servers cannot be made with one port.")
+        if port.server_id is not None or port.router_id is not None:
+            raise Conflict(f"Port {ref} is still in use.", "PortInUse")
+        network = await self._database.first(
+            "select id, name, project_id from network where id = %s", (port.network_id,)
+        )
+        return network, None, port.id
 
     async def _security_groups(self, who: Who, wanted: tuple[str, ...]) -> None:
         for ref in wanted:
@@ -224,8 +265,7 @@ class Servers(ServerDetails):
         flavor = parts.flavor
         chosen = self._place(parts, new, flavor)
         uuid = uuid4()
-        token = base64.urlsafe_b64encode(self._source.getrandbits(256).to_bytes(32, "big"))
-        config_token = token.decode().rstrip("=")
+        config_token = self.new_config_token()
         amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, flavor.disk_gib)
         boot_image = BootImage(
             parts.image.location, parts.image.disk_format, parts.image.properties
@@ -234,8 +274,19 @@ class Servers(ServerDetails):
         secret = first_boot(new, hostname, admin_password, boot_image, parts.public_key)
 
         async def work(tx: Any) -> None:
+            nonlocal chosen
             holdings = await quotas.lock(tx, project_id)
             quotas.refuse_shortage(holdings, amounts)
+            await project_limits.refuse_user_shortage(
+                tx,
+                project_id,
+                who.user_id,
+                instances=1,
+                cores=flavor.vcpus,
+                ram_mib=flavor.memory_mib,
+            )
+            if parts.group is not None:
+                chosen = await self._place_in_group(tx, project_id, parts, new, flavor)
             server_id = await servers.insert(
                 tx,
                 servers.NewRow(
@@ -273,8 +324,19 @@ class Servers(ServerDetails):
             )
             await servers.set_metadata(tx, server_id, new.metadata)
             await servers.add_tags(tx, server_id, new.tags)
-            for position, (network, fixed_ip) in enumerate(parts.networks):
-                await ports.create_port(
+            if parts.group is not None:
+                await server_groups.add_member(tx, parts.group.id, server_id)
+            groups: list[int] = []
+            if any(port_id is None for _, _, port_id in parts.networks):
+                groups = await security_groups.ids_of(tx, project_id, new.security_groups)
+            for position, (network, fixed_ip, port_id) in enumerate(parts.networks):
+                await networks.ensure_on_cluster(
+                    tx, network.id, chosen.id, self._deadlines.deadline_seconds("make_network")
+                )
+                if port_id is not None:
+                    await attachments.put_on(tx, port_id, server_id, position)
+                    continue
+                made = await ports.create_port(
                     tx,
                     network_id=network.id,
                     project_id=project_id,
@@ -286,9 +348,7 @@ class Servers(ServerDetails):
                     state="build",
                     random_bits=self._source.getrandbits,
                 )
-                await networks.ensure_on_cluster(
-                    tx, network.id, chosen.id, self._deadlines.deadline_seconds("make_network")
-                )
+                await security_groups.put_on_port(tx, made.id, groups)
             operation_id = await operations.open_operation(
                 tx,
                 kind="create",
@@ -318,7 +378,29 @@ class Servers(ServerDetails):
             raise
         return str(uuid)
 
-    def _place(self, parts: _Parts, new: NewServer, flavor: Any) -> placement.Candidate:
+    async def _place_in_group(
+        self, tx: Any, project_id: str, parts: _Parts, new: NewServer, flavor: Any
+    ) -> placement.Candidate:
+        """Place a server once more, now that nobody else can join its group."""
+        assert parts.group is not None
+        group = await server_groups.lock(tx, parts.group.id)
+        if group is None:
+            raise BadRequest(f"Instance group {new.group_ref} could not be found.")
+        company = await server_groups.company(tx, group)
+        most = await project_limits.limit_of(
+            tx, project_id, "server_group_members", COUNTED["server_group_members"]
+        )
+        if most != project_limits.UNLIMITED and sum(company.servers.values()) >= most:
+            raise OverQuota("Quota exceeded, too many servers in group.")
+        return self._place(parts, new, flavor, company)
+
+    def _place(
+        self,
+        parts: _Parts,
+        new: NewServer,
+        flavor: Any,
+        company: placement.Company | None = None,
+    ) -> placement.Candidate:
         if new.cluster_id is not None:
             for each in parts.candidates:
                 if each.id == new.cluster_id:
@@ -327,7 +409,9 @@ class Servers(ServerDetails):
         zone = None if new.availability_zone in (None, "", "nova") else new.availability_zone
         if zone is not None and all(each.name != zone for each in parts.candidates):
             raise BadRequest(f"The requested availability zone {zone} is not available.")
-        need = placement.Need(flavor.memory_mib, flavor.disk_gib * 1024, flavor.disk_template, zone)
+        need = placement.Need(
+            flavor.memory_mib, flavor.disk_gib * 1024, flavor.disk_template, zone, company
+        )
         placed = placement.choose(parts.candidates, need)
         if placed.chosen is None:
             why = "; ".join(f"{name}: {reason}" for name, reason in sorted(placed.reasons.items()))
@@ -393,67 +477,6 @@ class Servers(ServerDetails):
             with suppress(CycladesError):
                 token = self._keyring.decrypt("config_token", uuid, bytes.fromhex(sealed))
                 await self._vault.drop(token)
-
-    async def start(self, who: Who, ref: str, request_id: str) -> None:
-        """Wish a stopped server running."""
-        await self._change(who, ref, request_id, "start", "start")
-
-    async def stop(self, who: Who, ref: str, request_id: str) -> None:
-        """Wish a running server stopped."""
-        await self._change(who, ref, request_id, "stop", "stop")
-
-    async def reboot(self, who: Who, ref: str, hard: bool, request_id: str) -> None:
-        """Wish a server booted again; a hard reboot does not wait for the guest."""
-        rule = "reboot_hard" if hard else "reboot_soft"
-        await self._change(
-            who, ref, request_id, "reboot", rule, {"type": "HARD" if hard else "SOFT"}
-        )
-
-    async def _change(
-        self,
-        who: Who,
-        ref: str,
-        request_id: str,
-        kind: str,
-        rule: str,
-        arguments: dict[str, Any] | None = None,
-    ) -> None:
-        async def work(tx: Any) -> None:
-            server, holdings = await self._lock(tx, who, ref)
-            self._refuse_locked(who, server)
-            if await operations.open_of_server(tx, server.id):
-                raise Conflict(
-                    f"Cannot '{kind}' instance {ref} while another operation on it is under way",
-                    "busy",
-                )
-            if server.state not in ALLOWED[rule]:
-                raise Conflict(
-                    f"Cannot '{kind}' instance {ref} while it is in vm_state {server.state}",
-                    "state",
-                )
-            growth: dict[str, int] = {}
-            if server.charge == quota.OFF and kind in ("start", "reboot"):
-                growth = quota.difference(
-                    quota.server_amounts(quota.OFF, server.vcpus, server.memory_mib, 0),
-                    quota.server_amounts(quota.ON, server.vcpus, server.memory_mib, 0),
-                )
-                quotas.refuse_shortage(holdings, growth)
-            operation_id = await operations.open_operation(
-                tx,
-                kind=kind,
-                cluster_id=server.cluster_id,
-                deadline_seconds=self._deadlines.deadline_seconds(kind),
-                server_id=server.id,
-                project_id=server.project_id,
-                user_id=who.user_id,
-                request_id=request_id,
-                arguments=arguments,
-                reason="Waits to be sent to its cluster.",
-            )
-            await quotas.reserve(tx, server.project_id, operation_id, growth)
-            await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-
-        await self._database.transaction(work, f"server.{kind}")
 
 
 def _project(who: Who) -> str:

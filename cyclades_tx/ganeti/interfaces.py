@@ -153,6 +153,12 @@ class IClusterChanges(Interface):
     async def set_hypervisor_parameters(name: str, reason: str, hvparams: dict[str, object]) -> int:
         """OP_INSTANCE_SET_PARAMS with ``hvparams`` (rescue)."""
 
+    async def set_os_parameters(name: str, reason: str, osparams: dict[str, str]) -> int:
+        """OP_INSTANCE_SET_PARAMS with ``osparams`` (before a reinstallation)."""
+
+    async def grow_disk(name: str, reason: str, index: int, size_mib: int) -> int:
+        """OP_INSTANCE_GROW_DISK of the disk at that place, to a size."""
+
     async def reinstall_instance(
         name: str, reason: str, os: str, osparams: dict[str, str], start: bool
     ) -> int:

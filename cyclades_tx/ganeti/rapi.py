@@ -210,6 +210,15 @@ class RapiCluster:
     ) -> int:
         return await self._modify(name, reason, {"hvparams": hvparams})
 
+    async def set_os_parameters(self, name: str, reason: str, osparams: dict[str, str]) -> int:
+        return await self._modify(name, reason, {"osparams": osparams})
+
+    async def grow_disk(self, name: str, reason: str, index: int, size_mib: int) -> int:
+        # To a size, not by an amount: asked for twice it is the same.
+        body = {"amount": size_mib, "absolute": True, "wait_for_sync": False}
+        path = _path("instances", name, "disk", str(index), "grow")
+        return await self._submit("POST", path, reason, body)
+
     async def reinstall_instance(
         self, name: str, reason: str, os: str, osparams: dict[str, str], start: bool
     ) -> int:

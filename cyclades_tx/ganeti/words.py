@@ -48,8 +48,8 @@ JOB_FIELDS_WITH_REASON = (*JOB_FIELDS, "ops")
 #: What Ganeti calls the jobs on one instance or network; only tag jobs hide the name.
 SUMMARIES = (
     "INSTANCE_CREATE", "INSTANCE_REMOVE", "INSTANCE_STARTUP", "INSTANCE_SHUTDOWN",
-    "INSTANCE_REBOOT", "INSTANCE_SET_PARAMS", "INSTANCE_REINSTALL", "NETWORK_ADD",
-    "NETWORK_CONNECT", "NETWORK_DISCONNECT", "NETWORK_REMOVE",
+    "INSTANCE_REBOOT", "INSTANCE_SET_PARAMS", "INSTANCE_REINSTALL", "INSTANCE_GROW_DISK",
+    "NETWORK_ADD", "NETWORK_CONNECT", "NETWORK_DISCONNECT", "NETWORK_REMOVE",
 )  # fmt: skip
 NAMELESS_SUMMARIES = ("TAGS_SET", "TAGS_DEL")
 
@@ -255,6 +255,7 @@ def job(row: Mapping[str, Any]) -> Job:
         summary=", ".join(summary),
         log=_newest_log(row["oplog"]),
         ended_at=_moment(row["end_ts"]) if status.final else None,
+        pending_restart=status is JobStatus.SUCCESS and _hotplug_failed(row["opresult"]),
     )
 
 
@@ -326,6 +327,18 @@ def _first_error(results: Any) -> tuple[str, str]:
         code = words[1] if len(words) > 1 and isinstance(words[1], str) else ""
         return html.unescape(text)[:_LONGEST_MESSAGE], code[:100]
     return "", ""
+
+
+def _hotplug_failed(results: Any) -> bool:
+    """Whether a change of a running machine's devices did not reach it.
+
+    Ganeti counts such a job as a success; only a pair in its result tells.
+    """
+    for result in _list(results or [], "job results"):
+        for change in result if isinstance(result, list) else ():
+            if isinstance(change, list) and len(change) == 2 and change[1] == "hotplug:failed":
+                return True
+    return False
 
 
 def _reasons(ops: Any) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class NetworkWork:
                     facts = replace(facts, siblings=found)
                     continue
                 if isinstance(step, AskNetwork):
-                    facts = await self._look(network_id, facts)
+                    facts = await self._look(network_id, operation, facts)
                     continue
             except GanetiError as error:
                 return await self._unreachable(operation, error)
@@ -100,13 +100,25 @@ class NetworkWork:
             return await self._submit(network_id, operation, step, facts)
         return 1.0
 
-    async def _look(self, network_id: int, facts: NetworkFacts) -> NetworkFacts:
+    async def _look(
+        self, network_id: int, operation: Operation, facts: NetworkFacts
+    ) -> NetworkFacts:
         work = self._work
         groups = await work.cluster.groups()
         seen = await work.cluster.network(work.names.network(network_id))
         connected = () if seen is None else tuple(group for group, _, _ in seen.groups)
+        fits = True
+        if seen is not None and operation.arguments.get("round"):
+            row = await cluster_networks.for_making(
+                work.database, network_id, work.lease.cluster_id
+            )
+            fits = row is not None and cluster_networks.fits(row, seen)
         return replace(
-            facts, groups=tuple(sorted(groups)), present=seen is not None, connected=connected
+            facts,
+            groups=tuple(sorted(groups)),
+            present=seen is not None,
+            connected=connected,
+            fits=fits,
         )
 
     async def _unreachable(self, operation: Operation, error: GanetiError) -> float | None:
@@ -176,6 +188,7 @@ class NetworkWork:
         name = self._work.names.network(row.id)
         trail = replace(operation, step=step.step, attempt=step.attempt).trail()
         verb, _, group = step.step.partition("-")
+        verb = verb.rstrip("0123456789")
         if verb == "make":
             new = NewNetwork(
                 name=name,
@@ -203,8 +216,11 @@ class NetworkWork:
         job = self._work.watch.ended(operation.job_id)
         good = step.end == SUCCEEDED
 
-        async def write(tx: Any) -> list[int]:
+        async def write(tx: Any) -> list[int] | None:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
+            if not await cluster_networks.unchanged(tx, operation):
+                # It is to become something else: the next turn sees to that.
+                return None
             result = "unknown" if job is None else str(job.status)
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
             if not await operations.close_operation(tx, operation.id, step.end, step.reason):
@@ -219,6 +235,8 @@ class NetworkWork:
             return await cluster_networks.waiting_servers(tx, network_id, lease.cluster_id)
 
         waiting = await self._work.database.transaction(write, f"network.finish.{operation.kind}")
+        if waiting is None:
+            return
         self._work.watch.forget(operation.job_id)
         self.log.info(
             "operation.ended",

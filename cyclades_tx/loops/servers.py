@@ -17,9 +17,11 @@ from cyclades_tx.ganeti.interfaces import (
     GanetiUnavailable,
     GanetiUncertain,
 )
+from cyclades_tx.loops import procedures
 from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.model import procedure
 from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
-from cyclades_tx.model.job import Job
+from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import (
     FAILED,
@@ -40,6 +42,7 @@ from cyclades_tx.model.plan import (
     Finish,
     Submit,
     Wait,
+    plan_refused,
     plan_server,
 )
 from cyclades_tx.sections import GanetiSection
@@ -167,8 +170,8 @@ class ServerWork:
 
     async def _advance(self, server_id: int, operation: Operation, deleted: bool) -> float | None:
         """Take steps until the operation is over (None) or waits (a pause in seconds)."""
-        facts = Facts(job=self._work.watch.ended(operation.job_id))
-        if operation.kind == "create" and operation.state == PENDING:
+        facts = Facts(job=self._work.watch.ended(operation.job_id), deleted=deleted)
+        if operation.kind in ("create", "attach_port") and operation.state == PENDING:
             facts = await self._with_networks(server_id, facts)
         if operation.kind == "delete" and operation.state == PENDING:
             try:
@@ -298,7 +301,13 @@ class ServerWork:
             result = "unknown" if job is None else str(job.status)
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
             return await servers.settle(
-                tx, operation, step.end, step.reason, step.seen, self._work.names
+                tx,
+                operation,
+                step.end,
+                step.reason,
+                step.seen,
+                self._work.names,
+                step.pending_restart,
             )
 
         closed = await self._work.database.transaction(
@@ -307,7 +316,7 @@ class ServerWork:
         self._work.watch.forget(operation.job_id)
         if operation.job_id is not None:
             self._told_to_stop.discard(operation.job_id)
-        if operation.kind == "create" and step.end == FAILED:
+        if operation.kind in ("create", "rebuild") and step.end == FAILED:
             await self._drop_secret(operation)
         if closed:
             self.log.info(
@@ -319,6 +328,9 @@ class ServerWork:
                 end=step.end,
                 reason=step.reason,
             )
+        if step.seen is UNSEEN and operation.kind in ("attach_port", "detach_port"):
+            # Whether the interface is there is not known: the cluster is asked when it answers.
+            self.suspect(operation.server_id or 0)
         if step.cancel_job is not None:
             await self._cancel(step.cancel_job)
             self._told_to_stop.discard(step.cancel_job)
@@ -351,6 +363,8 @@ class ServerWork:
                 # What the person will be told in the end, however the cleaning goes.
                 why = job.message or f"Job {job.id} ended with {job.status}."
                 await operations.remember(tx, operation.id, "failure", why)
+            if marked and step.failure:
+                await operations.remember(tx, operation.id, "failure", step.failure)
             return marked
 
         if not await self._work.database.transaction(write, f"server.submit.{step.step}"):
@@ -360,6 +374,8 @@ class ServerWork:
         try:
             job_id = await request()
         except GanetiRefused as error:
+            if operation.kind in procedure.KINDS:
+                return await self._refused(server_id, operation, error)
             seen = ABSENT if step.step == "create" and never_sent else UNSEEN
             await self._finish(
                 replace(operation, step=step.step, attempt=step.attempt, job_id=None),
@@ -397,6 +413,25 @@ class ServerWork:
         )
         return 2.0
 
+    async def _refused(
+        self, server_id: int, operation: Operation, error: GanetiRefused
+    ) -> float | None:
+        """A step of a procedure was refused: take back what came before it."""
+        why = f"The cluster refused: {error.message}"
+        opened = await operations.open_of_server(self._work.database, server_id)
+        for refused in opened:
+            if refused.id != operation.id:
+                continue
+            step = plan_refused(refused, why)
+            if isinstance(step, Finish):
+                await self._finish(refused, step)
+                # Only a look tells what the steps before it have left.
+                self.suspect(server_id)
+                return None
+            job = Job(0, JobStatus.ERROR, message=why)
+            return await self._submit(server_id, refused, step, Facts(job=job))
+        return None
+
     async def _request(
         self, server_id: int, operation: Operation, step: Submit
     ) -> Callable[[], Any]:
@@ -407,6 +442,18 @@ class ServerWork:
         if step.step == "create":
             new = await self._new_instance(server_id, operation)
             return lambda: cluster.create_instance(new, trail)
+        if procedures.is_step(operation, step.step):
+            return await procedures.request(
+                self._work.database,
+                cluster,
+                name,
+                trail,
+                operation,
+                step.step,
+                os=self._ganeti.os,
+                config_url=self._config_url(await self._token(operation) or ""),
+                boot_order=self._boot_order(),
+            )
         if step.step in ("delete", CLEAN):
             timeout = 0 if step.step == CLEAN else None
             return lambda: cluster.remove_instance(name, trail, timeout)
@@ -417,7 +464,33 @@ class ServerWork:
         if step.step == "reboot":
             hard = operation.arguments.get("type") == "HARD"
             return lambda: cluster.reboot_instance(name, trail, hard)
+        if step.step == "attach_port":
+            hotplug = bool(operation.arguments.get("hotplug"))
+            new_nic = await self._new_nic(operation)
+            return lambda: cluster.add_nic(name, trail, new_nic, hotplug)
+        if step.step == "detach_port":
+            hotplug = bool(operation.arguments.get("hotplug"))
+            nic = await self._known_nic(operation)
+            return lambda: cluster.remove_nic(name, trail, nic, hotplug)
         raise GanetiRefused(f"Operations of the kind {operation.kind} are not known.", 501)
+
+    async def _new_nic(self, operation: Operation) -> NewNic:
+        row = await servers.nic_of(self._work.database, operation.arguments.get("port_id"))
+        if row is None or row.server_id != operation.server_id:
+            raise GanetiRefused("The port is gone.", 404)
+        names = self._work.names
+        return NewNic(names.nic(row.id), names.network(row.network_id), row.ip, row.mac)
+
+    async def _known_nic(self, operation: Operation) -> str:
+        """By what the cluster knows an interface: our name, or its own id for it."""
+        row = await servers.nic_of(self._work.database, operation.arguments.get("port_id"))
+        if row is None or row.server_id != operation.server_id:
+            raise GanetiRefused("The port is gone.", 404)
+        return row.ganeti_uuid or self._work.names.nic(row.id)
+
+    def _boot_order(self) -> str:
+        given = self._ganeti.hvparams.get(self._work.hypervisor, {})
+        return str(given.get("boot_order", "disk"))
 
     async def _new_instance(self, server_id: int, operation: Operation) -> NewInstance:
         database = self._work.database

@@ -10,13 +10,17 @@ import click
 
 from cyclades_tx import __version__
 from cyclades_tx.manage import (
+    addresses,
     backends,
     database,
+    enforce_resources,
     flavors,
     images,
     keyring,
     networks,
+    operations,
     people,
+    pools,
     queues,
     quotas,
     reconcile_networks,
@@ -25,6 +29,7 @@ from cyclades_tx.manage import (
     reconcile_servers,
     server_creation,
     servers,
+    subnets,
 )
 from cyclades_tx.manage.runner import Settings, explain
 
@@ -60,10 +65,13 @@ def commands(ctx: click.Context, config_path: str, verbose: bool) -> None:
 
 
 for _room in (
+    addresses,
     backends,
     flavors,
     images,
     networks,
+    subnets,
+    pools,
     people,
     quotas,
     servers,
@@ -72,8 +80,10 @@ for _room in (
     reconcile_networks,
     reconcile_pools,
     reconcile_quotas,
+    enforce_resources,
     queues,
     keyring,
+    operations,
     database,
 ):
     _room.add_to(commands)

@@ -103,20 +103,20 @@ def create(
         raise click.UsageError("--gateway and --allocation-pool need --subnet.")
     if subnet6 is None and gateway6:
         raise click.UsageError("--gateway6 needs --subnet6.")
-    ranges = [_range(text) for text in pools]
+    ranges = [range_of(text) for text in pools]
     subnets = []
     if subnet is not None:
         subnets.append(
             WantedSubnet(
                 subnet,
-                gateway=_gateway(gateway),
+                gateway=gateway_of(gateway),
                 pools=tuple(ranges) or None,
                 dhcp=dhcp,
                 dns_nameservers=words(dns),
             )
         )
     if subnet6 is not None:
-        subnets.append(WantedSubnet(subnet6, gateway=_gateway(gateway6), dhcp=dhcp))
+        subnets.append(WantedSubnet(subnet6, gateway=gateway_of(gateway6), dhcp=dhcp))
     wanted = WantedNetwork(
         tags=None if tags is None else words(tags), subnets=tuple(subnets), **given
     )
@@ -174,9 +174,60 @@ def inspect(settings: Settings, network: str, form: str) -> None:
     tables.show(tables.record(settings.run(work), form))
 
 
+@click.command("network-modify")
+@click.argument("network", type=WORD)
+@click.option("--name", type=WORD)
+@click.option("--public", "--shared", "shared", type=TRUTH, help="Whether all may attach to it.")
+@click.option("--external", type=TRUTH, help="Whether its addresses are reached from outside.")
+@click.option("--drained", type=TRUTH, help="Whether it gives out no more addresses.")
+@click.option("--floating-ip-pool", type=TRUTH, help="Whether projects get floating IPs of it.")
+@click.option("--add-reserved-ips", type=WORD, metavar="address,…", help="Nobody gets these.")
+@click.option("--remove-reserved-ips", type=WORD, metavar="address,…", help="Free again.")
+@output_format
+@click.pass_obj
+def modify(
+    settings: Settings,
+    /,
+    network: str,
+    add_reserved_ips: str | None,
+    remove_reserved_ips: str | None,
+    form: str,
+    **given: Any,
+) -> None:
+    """Change a network (by id, UUID or Ganeti name), or keep addresses of it back."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    keep, let_go = words(add_reserved_ips), words(remove_reserved_ips)
+    if not changes and not keep and not let_go:
+        raise click.UsageError("Say what is to be changed.")
+
+    async def work(world: World) -> dict[str, Any]:
+        found = await find(world, network)
+        if changes:
+            await world.networks.change(None, found.uuid, changes)
+        if keep or let_go:
+            await world.networks.keep_back(found.uuid, keep, let_go)
+        return await _shown(world, found.id)
+
+    tables.show(tables.record(settings.run(work), form))
+
+
+@click.command("network-remove")
+@click.argument("network", type=WORD)
+@click.pass_obj
+def remove(settings: Settings, network: str) -> None:
+    """Remove a network (by id, UUID or Ganeti name) that nothing uses, from every cluster too."""
+
+    async def work(world: World) -> None:
+        found = await find(world, network)
+        await world.networks.delete(None, found.uuid)
+
+    settings.run(work)
+    click.echo(f"Network {network} was removed; its clusters remove it now.")
+
+
 def add_to(group: click.Group) -> None:
     """Add the commands."""
-    for command in (create, show, inspect):
+    for command in (create, show, inspect, modify, remove):
         group.add_command(command)
     user = click.Option(["-u", "--user", "--owner"], type=WORD, help="Only those of this user.")
     project = click.Option(["-p", "--project"], type=WORD, help="Only those of this project.")
@@ -226,13 +277,18 @@ async def _at_cluster(world: World, row: Any, network_id: int) -> dict[str, Any]
     return {"seen": seen.cidr or "there", "groups": groups}
 
 
-def _gateway(text: str | None) -> str | None:
+def gateway_of(text: str | None) -> str | None:
+    """A gateway as an operator writes it."""
     if text is None:
         return "first"
     return None if text.lower() == "none" else text
 
 
-def _range(text: str) -> tuple[str, str]:
+def range_of(text: str) -> tuple[str, str]:
+    """A pool of addresses as an operator writes it.
+
+    :raise UsageError: when it is none.
+    """
     parts = words(text)
     if len(parts) != 2:
         raise click.UsageError(f"--allocation-pool is FIRST,LAST, not {text[:80]!r}.")

@@ -37,6 +37,7 @@ class PortRecord:
 
     :ivar ips: its IPv4 addresses, the oldest first; its interface has the first.
     :ivar ganeti_uuid: the interface's at Ganeti; empty until it was seen.
+    :ivar pending_restart: ``attach`` or ``detach`` when its running machine has not noticed yet.
     """
 
     id: int
@@ -47,6 +48,7 @@ class PortRecord:
     firewall: str | None = None
     state: str = "active"
     ganeti_uuid: str = ""
+    pending_restart: str | None = None
 
 
 @dataclass(frozen=True)
@@ -342,7 +344,12 @@ def firewall_of(tags: Iterable[str], nic_name: str | None) -> str | None:
 def _nics(record: ServerRecord, seen: Instance, names: Names) -> list[Difference]:
     pairs = pairs_of_nics(record, seen, names)
     there = {port.id for port, _ in pairs if port is not None}
-    found: list[Difference] = [NicMissing(port) for port in record.ports if port.id not in there]
+    found: list[Difference] = [
+        NicMissing(port)
+        for port in record.ports
+        # A running machine may use one that has left its configuration.
+        if port.id not in there and port.pending_restart != "detach"
+    ]
     for position, (port, nic) in enumerate(pairs):
         network_id = names.network_id(nic.network or "")
         if port is None:
@@ -356,7 +363,7 @@ def _nics(record: ServerRecord, seen: Instance, names: Names) -> list[Difference
             "ip": nic.ip not in port.ips if nic.ip else bool(port.ips),
             "position": position != port.position,
             "firewall": firewall != port.firewall,
-            "state": port.state != "active",
+            "state": port.state != ("down" if port.pending_restart else "active"),
         }
         fields = tuple(name for name, so in differs.items() if so)
         if fields:

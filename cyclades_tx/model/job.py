@@ -40,6 +40,8 @@ class Job:
     :ivar log: the newest log line, or "".
     :ivar ended_at: the end by the cluster's clock, aware UTC, or None.
     :ivar told: whether this is what a message said, and not the cluster itself.
+    :ivar pending_restart: whether it changed a running machine's devices and the machine took no
+        notice: the change has its effect at the next start.
     """
 
     id: int
@@ -51,3 +53,4 @@ class Job:
     log: str = ""
     ended_at: datetime | None = None
     told: bool = False
+    pending_restart: bool = False

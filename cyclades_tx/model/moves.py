@@ -12,10 +12,15 @@ from enum import Enum, auto
 from cyclades_tx.model import quota
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.operation import FAILED, SUCCEEDED
+from cyclades_tx.model.procedure import INSTALL
 
 BUILDING = "building"
 ACTIVE = "active"
 STOPPED = "stopped"
+#: A resize waits to be confirmed or reverted.
+RESIZED = "resized"
+#: It runs from the rescue image.
+RESCUED = "rescued"
 ERROR = "error"
 DELETED = "deleted"
 
@@ -67,16 +72,23 @@ def observed(before: Rest, seen: Seen) -> Rest:
     assert isinstance(seen, Instance)
     if before.state == ERROR and before.charge == quota.NONE:
         return before
-    return SEEN.get(seen.power, before)
+    after = SEEN.get(seen.power, before)
+    if before.state in (RESIZED, RESCUED):
+        return Rest(before.state, after.charge)
+    if before.state == ERROR and before.charge == after.charge == quota.OFF:
+        # A new system was not installed whole: down it stays what it is.
+        return before
+    return after
 
 
-def rest(kind: str, end: str, before: Rest, seen: Seen) -> Rest:
+def rest(kind: str, end: str, before: Rest, seen: Seen, step: str = "") -> Rest:
     """Where a server rests when an operation has ended.
 
     :param kind: the operation's.
     :param end: ``succeeded``, ``failed`` or ``canceled``.
     :param before: where the database has it now.
     :param seen: its instance, ABSENT, or UNSEEN.
+    :param step: the last one that was tried.
     """
     if kind == "create" and end != SUCCEEDED:
         # The cluster may have it or still make it: the project stays charged until that is known.
@@ -85,6 +97,8 @@ def rest(kind: str, end: str, before: Rest, seen: Seen) -> Rest:
         if end == SUCCEEDED:
             return Rest(DELETED, quota.NONE)
         return observed(before, seen)
+    if kind in _AFTER:
+        return _after_procedure(kind, end, before, seen, step)
     if seen is UNSEEN:
         if end == FAILED:
             return before
@@ -101,10 +115,42 @@ def rest(kind: str, end: str, before: Rest, seen: Seen) -> Rest:
     return SEEN.get(seen.power, unknown)
 
 
-#: Which server states each change may be asked for in; anything else is a conflict.
+#: Where the procedures lead; None: to where the power says.
+_AFTER: dict[str, str | None] = {
+    "resize": RESIZED,
+    "rebuild": None,
+    "rescue": RESCUED,
+    "unrescue": None,
+}
+
+
+def _after_procedure(kind: str, end: str, before: Rest, seen: Seen, step: str) -> Rest:
+    if end != SUCCEEDED or seen is ABSENT:
+        after = observed(before, seen)
+        tried = end == FAILED and step == INSTALL and isinstance(seen, Instance)
+        # A machine that is down after a failed installation has no whole system on its disk.
+        return Rest(ERROR, quota.OFF) if tried and after.charge == quota.OFF else after
+    charge = observed(before, seen).charge
+    if charge == quota.NONE:
+        return before
+    state = _AFTER[kind]
+    # What was resized before is taken back.
+    if state is None or before.state == RESIZED:
+        state = STOPPED if charge == quota.OFF else ACTIVE
+    return Rest(state, charge)
+
+
+#: Which server states each change may be asked for in; anything else is a conflict. Where there
+#: is nothing at the cluster, nothing is allowed.
 ALLOWED: dict[str, frozenset[str]] = {
     "start": frozenset({STOPPED}),
     "stop": frozenset({ACTIVE}),
     "reboot_soft": frozenset({ACTIVE}),
-    "reboot_hard": frozenset({ACTIVE, STOPPED}),
+    "reboot_hard": frozenset({ACTIVE, STOPPED, ERROR}),
+    "resize": frozenset({ACTIVE, STOPPED}),
+    "confirm": frozenset({RESIZED}),
+    "revert": frozenset({RESIZED}),
+    "rebuild": frozenset({ACTIVE, STOPPED, ERROR}),
+    "rescue": frozenset({ACTIVE, STOPPED, ERROR}),
+    "unrescue": frozenset({RESCUED}),
 }

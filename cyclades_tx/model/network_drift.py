@@ -60,6 +60,9 @@ RESERVED_IN_USE = "reserved_in_use"
 
 _MAC_PREFIX = re.compile(r"^([0-9a-f]{2}:){2}[0-9a-f]{2}$")
 
+#: The states of a record of a deleted network whose removal was asked for, and has failed.
+_TO_REMOVE = ("removing", "error")
+
 #: Beside MISSING: it stood there before.
 _WAS_THERE = ("stood",)
 
@@ -206,6 +209,10 @@ def _deleted(
             " interfaces on it; take these off first."
         )
         return [NetworkFinding(UNDELETED, ours.id, name, sentence, Remedy.OPERATOR)]
+    if ours.state in _TO_REMOVE:
+        sentence = f"Network {name} was deleted but is still there; its removal is tried again."
+        finding = NetworkFinding(UNDELETED, ours.id, name, sentence, Remedy.REMOVE)
+        return [_patient(finding, ours, rules)]
     since = first_seen.get((UNDELETED, name), now)
     due = since + rules.grace
     sentence = f"Network {name} was deleted but is still there, with nothing on it;" + (

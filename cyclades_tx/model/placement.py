@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 #: Every server counts as this many virtual CPUs, and a CPU carries at most so many of them.
 VCPUS_PER_SERVER = 4
 VCPUS_PER_CPU = 3
+
+AFFINITY = "affinity"
+ANTI_AFFINITY = "anti-affinity"
+SOFT_AFFINITY = "soft-affinity"
+SOFT_ANTI_AFFINITY = "soft-anti-affinity"
+#: What a group of servers may want. A host is a cluster here: on which of its nodes a server
+#: runs is Ganeti's to decide, and Ganeti may move it.
+POLICIES = (AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,37 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Company:
+    """The group that the new server will be in.
+
+    :ivar policy: one of :data:`POLICIES`.
+    :ivar most_per_cluster: with ``anti-affinity``: so many of them may share a cluster.
+    :ivar servers: how many of them there are on each cluster, by its id.
+    """
+
+    policy: str
+    most_per_cluster: int = 1
+    servers: Mapping[int, int] = field(default_factory=dict)
+
+    def refusal(self, cluster_id: int) -> str:
+        """Why the group does not go together with a cluster; empty when it does."""
+        here = self.servers.get(cluster_id, 0)
+        if self.policy == AFFINITY and self.servers and not here:
+            return "the servers of the group are elsewhere (affinity)"
+        if self.policy == ANTI_AFFINITY and here >= self.most_per_cluster:
+            there = "a server" if here == 1 else f"{here} servers"
+            return f"{there} of the group is there already (anti-affinity)"
+        return ""
+
+    def dislike(self, cluster_id: int) -> int:
+        """How little the group would like a cluster; the lowest is chosen before any load."""
+        here = self.servers.get(cluster_id, 0)
+        if self.policy in (ANTI_AFFINITY, SOFT_ANTI_AFFINITY):
+            return here
+        return -here if self.policy == SOFT_AFFINITY else 0
+
+
+@dataclass(frozen=True)
 class Need:
     """What the new server asks of a cluster; sizes in MiB."""
 
@@ -38,6 +77,7 @@ class Need:
     disk_mib: int
     disk_template: str
     zone: str | None = None
+    company: Company | None = None
 
     @property
     def charged_disk_mib(self) -> int:
@@ -79,11 +119,14 @@ def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
     if not usable:
         return Placement(None, reasons)
     roomy = [each for each in usable if not _crowded(each)]
-    chosen = min(roomy or usable, key=lambda each: (score(each), each.id))
+    company = need.company or Company(SOFT_AFFINITY)
+    chosen = min(roomy or usable, key=lambda each: (company.dislike(each.id), score(each), each.id))
     for each in usable:
         if each is not chosen:
             crowded = bool(roomy) and _crowded(each)
-            reasons[each.name] = "its CPUs are taken" if crowded else "its load is higher"
+            liked = company.dislike(each.id) <= company.dislike(chosen.id)
+            why = "its load is higher" if liked else f"the group prefers another ({company.policy})"
+            reasons[each.name] = "its CPUs are taken" if crowded else why
     return Placement(chosen, reasons)
 
 
@@ -102,7 +145,7 @@ def _refusal(each: Candidate, need: Need, mapped: bool) -> str:
         return "it does not answer at the moment"
     if need.disk_template not in each.disk_templates:
         return f"it has no disks of the kind {need.disk_template}"
-    return ""
+    return need.company.refusal(each.id) if need.company else ""
 
 
 def _lack(each: Candidate, need: Need) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from cyclades_tx.model import procedure
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
 from cyclades_tx.model.operation import (
@@ -30,6 +31,16 @@ GRACE = timedelta(seconds=5)
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
+#: What only the cluster itself can say: that an instance is gone, or that a running machine has
+#: taken no notice of a change.
+_CONFIRMED = frozenset({"delete", "attach_port", "detach_port"})
+
+#: Told to whoever asked for a change that the running machine took no notice of.
+PENDING_RESTART = (
+    "The configuration was changed, but the running machine took no notice: "
+    "the change has its effect when it is next started or rebooted."
+)
+
 #: The step that removes what a failed creation has left behind.
 CLEAN = "clean"
 
@@ -45,6 +56,7 @@ class Facts:
     :ivar broken: why a network that is needed could not be made; empty: none failed.
     :ivar secret_there: whether the first boot's secrets are still kept; None: not asked.
     :ivar running_job: for a delete: a job of a creation that was given up, which still runs.
+    :ivar deleted: whether a delete waits for the operation's end.
     """
 
     job: Job | None = None
@@ -54,6 +66,7 @@ class Facts:
     broken: str = ""
     secret_there: bool | None = None
     running_job: int | None = None
+    deleted: bool = False
 
     def confirmed(self, job: Job | None) -> Facts:
         """The same after the cluster itself was asked for the job.
@@ -93,10 +106,14 @@ class Confirm:
 
 @dataclass(frozen=True)
 class Submit:
-    """Send the request of this step to the cluster."""
+    """Send the request of this step to the cluster.
+
+    :ivar failure: why the step before it failed, to be told at the end; empty: nothing failed.
+    """
 
     step: str
     attempt: int
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,12 +131,14 @@ class Finish:
     :ivar reason: for the person who asked; empty when it succeeded.
     :ivar seen: the instance as it is now, ABSENT or UNSEEN.
     :ivar cancel_job: a job that should not run any more, if it can still be stopped.
+    :ivar pending_restart: whether the running machine has taken no notice of a changed device.
     """
 
     end: str
     reason: str = ""
     seen: Seen = UNSEEN
     cancel_job: int | None = None
+    pending_restart: bool = False
 
 
 Step = Wait | AskSiblings | AskInstance | AskSecret | Confirm | Submit | Adopt | Finish
@@ -143,18 +162,19 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
     if now >= operation.deadline_at:
         why = operation.reason or "Nothing could be sent to the cluster."
         return Finish(FAILED, f"Not begun before its deadline. {why}", _if_never_made(operation))
-    if operation.kind == "create":
+    if operation.kind in ("create", "rebuild"):
         if facts.secret_there is None:
             return AskSecret()
         if not facts.secret_there:
-            return Finish(
-                FAILED,
-                "The one-time secrets of this server were lost before its creation began "
-                "(the service was restarted); create it again.",
-                ABSENT,
-            )
+            return Finish(FAILED, _secrets_lost(operation), _if_never_made(operation))
+    if operation.kind == "create":
         if facts.broken:
             return Finish(FAILED, facts.broken, ABSENT)
+        if facts.missing:
+            return Wait(f"Waits for {_listed(facts.missing)} to be made on its cluster.", 2.0)
+    if operation.kind == "attach_port":
+        if facts.broken:
+            return Finish(FAILED, facts.broken)
         if facts.missing:
             return Wait(f"Waits for {_listed(facts.missing)} to be made on its cluster.", 2.0)
     if operation.kind == "delete":
@@ -164,7 +184,17 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
             return AskInstance()
         if facts.seen is ABSENT:
             return Finish(SUCCEEDED, seen=ABSENT)
+    if operation.kind in procedure.KINDS:
+        return Submit(procedure.first(operation.kind, operation.arguments), operation.attempt)
     return Submit(operation.kind, operation.attempt)
+
+
+def _secrets_lost(operation: Operation) -> str:
+    what = "creation" if operation.kind == "create" else "new installation"
+    return (
+        f"The one-time secrets of this server were lost before its {what} began "
+        f"(the service was restarted); {operation.kind} it again."
+    )
 
 
 def _if_never_made(operation: Operation) -> Seen:
@@ -175,7 +205,7 @@ def _if_never_made(operation: Operation) -> Seen:
 def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
     """A request may be on its way: never send it again before the queue was searched."""
     if facts.siblings is None:
-        if now >= operation.deadline_at:
+        if now >= _patience_ends(operation):
             return Finish(
                 FAILED, "The cluster did not say before the deadline whether it accepted the job."
             )
@@ -186,7 +216,7 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
         patience = operation.submitted_at + GRACE - now
         if patience > timedelta(0):
             return Wait("Looks whether the cluster accepted the job.", patience.total_seconds())
-    if now >= operation.deadline_at:
+    if now >= _patience_ends(operation):
         if operation.step == CLEAN:
             return Finish(FAILED, _first_failure(operation))
         return Finish(
@@ -204,7 +234,7 @@ def _best(jobs: tuple[Job, ...]) -> Job:
 def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
     job = facts.job
     if job is None or not job.status.final:
-        if now >= operation.deadline_at:
+        if now >= _patience_ends(operation):
             return Finish(
                 FAILED,
                 f"Job {operation.job_id} did not end before the deadline.",
@@ -213,7 +243,7 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
         word = "was sent" if job is None else f"is {job.status}"
         return Wait(f"Job {operation.job_id} {word}.", 2.0)
     if job.told and (
-        operation.kind == "delete" or operation.step == CLEAN or facts.seen is ABSENT
+        operation.kind in _CONFIRMED or operation.step == CLEAN or facts.seen is ABSENT
     ):
         return Confirm()
     if job.status is not JobStatus.SUCCESS and job.status is not JobStatus.UNKNOWN:
@@ -227,13 +257,64 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
         return _follow_create(operation, job, facts, now)
     if operation.kind == "delete":
         return _follow_delete(operation, job, facts, now)
+    if operation.kind in procedure.KINDS:
+        return _follow_procedure(operation, job, facts)
     if facts.seen is UNSEEN:
         return AskInstance()
     if job.status is JobStatus.SUCCESS:
+        if job.pending_restart:
+            return Finish(SUCCEEDED, PENDING_RESTART, facts.seen, pending_restart=True)
         return Finish(SUCCEEDED, seen=facts.seen)
     if job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT:
         return Finish(FAILED, f"The cluster no longer knows job {job.id}.", facts.seen)
     return Finish(FAILED, _failed(job), facts.seen)
+
+
+def _patience_ends(operation: Operation) -> datetime:
+    """When a job is given up; what is taken back has some time of its own."""
+    if operation.step in procedure.BACKWARD:
+        return operation.deadline_at + procedure.BACK_TIME
+    return operation.deadline_at
+
+
+def _follow_procedure(operation: Operation, job: Job, facts: Facts) -> Step:
+    """On to the next step, or back."""
+    done = job.status is JobStatus.SUCCESS
+    backward = operation.step in procedure.BACKWARD
+    after = procedure.following(operation.kind, operation.arguments, operation.step, done)
+    lost = False
+    if done and after == procedure.INSTALL:
+        if facts.secret_there is None:
+            return AskSecret()
+        lost = not facts.secret_there
+    if done and after is not None and not facts.deleted and not lost:
+        return Submit(after, 0)
+    if facts.seen is UNSEEN:
+        return AskInstance()
+    if done and after is None and not backward:
+        return Finish(SUCCEEDED, seen=facts.seen)
+    if lost:
+        return Finish(FAILED, _secrets_lost(operation), facts.seen)
+    if done:
+        failure = _first_failure(operation) if backward else "Its deletion came in between."
+    else:
+        failure = _failure_of_step(operation, _failed(job))
+    if after is None or facts.deleted or facts.seen is ABSENT:
+        return Finish(FAILED, failure, facts.seen)
+    return Submit(after, 0, failure)
+
+
+def _failure_of_step(operation: Operation, why: str) -> str:
+    if operation.step in procedure.BACKWARD:
+        return f"{_first_failure(operation)} It could not be put back: {why}"
+    return why
+
+
+def plan_refused(operation: Operation, why: str) -> Submit | Finish:
+    """What comes after a step of a procedure that the cluster refused: the way back."""
+    failure = _failure_of_step(operation, why)
+    after = procedure.following(operation.kind, operation.arguments, operation.step, False)
+    return Finish(FAILED, failure) if after is None else Submit(after, 0, failure)
 
 
 def _worth(job: Job) -> bool:
@@ -287,8 +368,8 @@ def _once_more(operation: Operation, job: Job, now: datetime) -> Step:
 
 
 def _first_failure(operation: Operation) -> str:
-    """Why the creation failed whose remains are being removed."""
-    return str(operation.arguments.get("failure") or "The creation failed.")
+    """Why it failed, while what it has left is removed or taken back."""
+    return str(operation.arguments.get("failure") or f"The {operation.kind} failed.")
 
 
 def _failed(job: Job) -> str:
@@ -305,6 +386,7 @@ def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> Ne
     """The next step of making (or removing) a network on one cluster.
 
     Each step looks at the cluster first, so that a repeat finds what is already there.
+    An operation with a ``round`` makes a network anew that is there in another shape.
     """
     job = facts.job
     if operation.state == SUBMITTING:
@@ -321,8 +403,11 @@ def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> Ne
     if facts.groups is None:
         return AskNetwork()
     wanted = operation.kind == "make_network"
+    # Each round's steps have names of their own: no job of an earlier one is taken for theirs.
+    number = operation.arguments.get("round") or ""
+    stands = facts.present and (facts.fits or not number)
     failed = job is not None and job.status is not JobStatus.SUCCESS
-    if wanted and facts.present and not facts.unconnected:
+    if wanted and stands and not facts.unconnected:
         return Finish(SUCCEEDED)
     if not wanted and not facts.present:
         return Finish(SUCCEEDED)
@@ -331,10 +416,14 @@ def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> Ne
     attempt = operation.attempt + 1 if failed else operation.attempt
     if failed and job is not None and attempt >= 3:
         return Finish(FAILED, _failed(job))
-    if wanted:
-        step = f"connect-{facts.unconnected[0]}" if facts.present else "make"
+    if wanted and stands:
+        step = f"connect{number}-{facts.unconnected[0]}"
+    elif wanted and not facts.present:
+        step = f"make{number}"
+    elif facts.connected:
+        step = f"disconnect{number}-{facts.connected[0]}"
     else:
-        step = f"disconnect-{facts.connected[0]}" if facts.connected else "remove"
+        step = f"remove{number}"
     return Submit(step, attempt if step == operation.step else 0)
 
 
@@ -345,6 +434,7 @@ class NetworkFacts:
     :ivar groups: the cluster's node groups; None: not asked.
     :ivar present: whether the network exists there.
     :ivar connected: the groups that it is connected to.
+    :ivar fits: whether its ranges, gateways and tags there are those that it should have.
     """
 
     job: Job | None = None
@@ -352,6 +442,7 @@ class NetworkFacts:
     groups: tuple[str, ...] | None = None
     present: bool = False
     connected: tuple[str, ...] = ()
+    fits: bool = True
 
     @property
     def unconnected(self) -> tuple[str, ...]:

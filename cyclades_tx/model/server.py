@@ -61,6 +61,8 @@ class NewServer:
     access_ipv4: str | None = None
     access_ipv6: str | None = None
     disk_config: str = "MANUAL"
+    #: The server group that it will be in.
+    group_ref: str | None = None
     #: Only operators: the cluster, past the allocator.
     cluster_id: int | None = None
 
@@ -73,6 +75,35 @@ class Created:
     admin_password: str = field(repr=False)
     reservation_id: str
     security_groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """What is asked for when a server gets a new system.
+
+    :ivar columns: what only the database knows and changes with it, by column.
+    :ivar metadata: in place of all there is; None: it stays.
+    :ivar sets_key: whether ``key_name`` was given, None meaning no key; so ``sets_user_data``.
+    """
+
+    image_ref: str
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    metadata: dict[str, str] | None = None
+    admin_password: str | None = field(default=None, repr=False)
+    personality: tuple[Personality, ...] = field(default=(), repr=False)
+    key_name: str | None = None
+    sets_key: bool = False
+    user_data: bytes | None = field(default=None, repr=False)
+    sets_user_data: bool = False
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild gives back."""
+
+    admin_password: str = field(repr=False)
+    image_uuid: str
+    user_data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ The statements rely on ``read committed``: each sees what others committed befor
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any, NamedTuple
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound, Unavailable
 from cyclades_tx.model import address as arithmetic
+from cyclades_tx.model.books import free_ranges
 
 #: Each turn means that somebody else's transaction came to an end between two statements.
 _TURNS = 100
@@ -45,6 +46,37 @@ async def fill(tx: Any, subnet_id: int, pools: tuple[arithmetic.Range, ...]) -> 
                 " values (%s, %s, %s)",
                 (subnet_id, str(piece.first), str(piece.last)),
             )
+
+
+async def replace_pools(tx: Any, subnet_id: int, pools: tuple[arithmetic.Range, ...]) -> None:
+    """Give a subnet other pools; what is taken stays taken, also outside of them."""
+    # Takers wait for the ranges, and find the new ones.
+    await tx.all(
+        "select 1 from free_address_range where subnet_id = %s order by first_address for update",
+        (subnet_id,),
+    )
+    taken = await tx.all("select address from address where subnet_id = %s", (subnet_id,))
+    used = frozenset(int(ip_interface(row.address).ip) for row in taken)
+    await tx.run("delete from free_address_range where subnet_id = %s", (subnet_id,))
+    await tx.run("delete from allocation_pool where subnet_id = %s", (subnet_id,))
+    free: list[tuple[str, str]] = []
+    for pool in pools:
+        await tx.run(
+            "insert into allocation_pool (subnet_id, first_address, last_address)"
+            " values (%s, %s, %s)",
+            (subnet_id, str(pool.first), str(pool.last)),
+        )
+        kind = type(pool.first)
+        for piece in arithmetic.pieces(pool):
+            free += [
+                (str(kind(low)), str(kind(high)))
+                for low, high in free_ranges(int(piece.first), int(piece.last), used)
+            ]
+    await tx.run(
+        "insert into free_address_range (subnet_id, first_address, last_address)"
+        " select %s, first, last from unnest(%s::inet[], %s::inet[]) as r (first, last)",
+        (subnet_id, [first for first, _ in free], [last for _, last in free]),
+    )
 
 
 async def take(tx: Any, subnet_id: int, port_id: int | None = None) -> str:

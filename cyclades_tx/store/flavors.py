@@ -83,14 +83,39 @@ async def insert(
     disk_gib: int,
     volume_type_id: int,
     public: bool,
+    uuid: str | None = None,
+    description: str | None = None,
 ) -> int | None:
-    """Add a flavor; return its id, or None when the name is taken."""
+    """Add a flavor; return its id, or None when the name or the UUID is taken."""
     flavor_id: int | None = await tx.value(
-        "insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id, public)"
-        " values (%s, %s, %s, %s, %s, %s) on conflict do nothing returning id",
-        (name, vcpus, memory_mib, disk_gib, volume_type_id, public),
+        "insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id, public, uuid,"
+        " description) values (%s, %s, %s, %s, %s, %s, coalesce(%s::uuid, gen_random_uuid()), %s)"
+        " on conflict do nothing returning id",
+        (name, vcpus, memory_mib, disk_gib, volume_type_id, public, uuid, description),
     )
     return flavor_id
+
+
+async def first_volume_type(querier: Any) -> int | None:
+    """The id of the oldest volume type that everyone may use, or None."""
+    found: int | None = await querier.value(
+        "select id from volume_type where deleted_at is null and public order by id limit 1"
+    )
+    return found
+
+
+async def live(querier: Any, uuid: str) -> Any:
+    """The live flavor with this UUID, or None."""
+    return await querier.first(
+        "select id, uuid::text, name, public from flavor"
+        " where uuid = %s::uuid and deleted_at is null",
+        (uuid,),
+    )
+
+
+async def describe(querier: Any, flavor_id: int, description: str | None) -> None:
+    """Write down what a flavor is for."""
+    await querier.run("update flavor set description = %s where id = %s", (description, flavor_id))
 
 
 async def alike(

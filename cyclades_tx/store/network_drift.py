@@ -18,7 +18,8 @@ from cyclades_tx.store import addresses, cluster_networks, operations
 _KIND = "case when n.deleted_at is null then 'make_network' else 'remove_network' end"
 
 _KNOWN = f"""
-select n.id, n.deleted_at is null as live, n.state = 'active' as usable, c.state, c.updated_at,
+select n.id, n.deleted_at is null as live,
+    n.state = 'active' and n.everywhere as usable, c.state, c.updated_at,
     exists (select from operation o where o.network_id = n.id and o.cluster_id = %(cluster)s
         and o.server_id is null and o.finished_at is null) as busy,
     coalesce(t.failures, 0) as failures, t.tried_at, coalesce(t.why, '') as why,
@@ -165,8 +166,8 @@ async def mend(
     :raise Conflict: ``changed`` when the network is not as it was judged.
     """
     network = await tx.first(
-        "select id, deleted_at is null as live, state = 'active' as usable, mac_prefix"
-        " from network where id = %s for share",
+        "select id, deleted_at is null as live, state = 'active' and everywhere as usable,"
+        " mac_prefix from network where id = %s for share",
         (judged.id,),
     )
     row = await tx.first(
@@ -271,7 +272,9 @@ async def _let_go(tx: Any, cluster_id: int, network_id: int, address: str) -> No
         (there.id, cluster_id),
     )
     others = await tx.value(
-        "select exists (select from address_reservation where address_id = %s)", (there.id,)
+        "select exists (select from address_reservation where address_id = %(id)s)"
+        " or exists (select from address_kept where address_id = %(id)s)",
+        {"id": there.id},
     )
     if not others and not there.taken:
         await addresses.give_back(tx, there.id)

@@ -25,6 +25,20 @@ async def subnets_of(querier: Any, network_id: int) -> list[Any]:
     return rows
 
 
+async def of_subnet(querier: Any, subnet_id: int) -> Any:
+    """Name servers, pools, how many addresses are taken, and those that an operator keeps back."""
+    return await querier.first(
+        "select array(select host(d) from unnest(s.dns_nameservers) d) as dns_nameservers,"
+        " array(select host(l.first_address) || '-' || host(l.last_address)"
+        " from allocation_pool l where l.subnet_id = s.id order by l.first_address) as pools,"
+        " (select count(*) from address a where a.subnet_id = s.id) as taken,"
+        " array(select host(a.address) from address a join address_kept k on k.address_id = a.id"
+        " where a.subnet_id = s.id order by a.address) as kept"
+        " from subnet s where s.id = %s",
+        (subnet_id,),
+    )
+
+
 async def clusters_of(querier: Any, network_id: int) -> list[Any]:
     """The clusters that a network stands on, or should: id, name, state and why."""
     rows: list[Any] = await querier.all(

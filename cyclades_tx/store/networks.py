@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from cyclades_tx.errors import Conflict, NotFound
 from cyclades_tx.model.address import cluster_mac_prefix
 from cyclades_tx.model.ids import parse_uuid
@@ -51,18 +53,20 @@ async def insert(
     external: bool,
     floating_ip_pool: bool,
     mtu: int,
+    everywhere: bool = True,
 ) -> Any:
     """Write the row of a new network; without a link it gets ``link_prefix`` and its id.
 
+    :param everywhere: whether every cluster has it, or only those whose servers need it.
     :raise Conflict: when another network has the link and the flavor shares none.
     """
     row = await tx.first(
         "with number as (select nextval(pg_get_serial_sequence('network', 'id')) as id)"
         " insert into network (id, name, description, project_id, user_id, flavor, mode, link,"
-        " mac_prefix, tags, shared, external, floating_ip_pool, mtu)"
+        " mac_prefix, tags, shared, external, floating_ip_pool, mtu, everywhere)"
         " overriding system value"
         " select number.id, %s, %s, %s, %s, %s, %s, coalesce(%s, %s || number.id), %s, %s::text[],"
-        " %s, %s, %s, %s from number"
+        " %s, %s, %s, %s, %s from number"
         f" on conflict do nothing returning {_COLUMNS}",
         (
             name,
@@ -79,6 +83,7 @@ async def insert(
             external,
             floating_ip_pool,
             mtu,
+            everywhere,
         ),
     )
     if row is None:
@@ -96,12 +101,20 @@ async def insert_subnet(
     description: str,
     dhcp: bool,
     dns_nameservers: tuple[str, ...],
+    host_routes: tuple[tuple[str, str], ...] = (),
+    ra_mode: str | None = None,
+    address_mode: str | None = None,
 ) -> Any:
-    """Write the row of a new subnet, without its pools."""
-    six = ":" in cidr
+    """Write the row of a new subnet, without its pools.
+
+    :param host_routes: pairs of destination and next hop.
+    :param ra_mode: of an IPv6 subnet; None with DHCP is ``slaac``, as for ``address_mode``.
+    """
+    otherwise = "slaac" if ":" in cidr and dhcp else None
     return await tx.first(
         "insert into subnet (network_id, cidr, gateway, name, description, dhcp, dns_nameservers,"
-        " ipv6_ra_mode, ipv6_address_mode) values (%s, %s, %s, %s, %s, %s, %s::inet[], %s, %s)"
+        " host_routes, ipv6_ra_mode, ipv6_address_mode)"
+        " values (%s, %s, %s, %s, %s, %s, %s::inet[], %s, %s, %s)"
         " returning id, uuid::text",
         (
             network_id,
@@ -111,10 +124,17 @@ async def insert_subnet(
             description,
             dhcp,
             list(dns_nameservers),
-            "slaac" if six and dhcp else None,
-            "slaac" if six and dhcp else None,
+            routes_text(host_routes),
+            ra_mode or address_mode or otherwise,
+            address_mode or ra_mode or otherwise,
         ),
     )
+
+
+def routes_text(routes: tuple[tuple[str, str], ...]) -> str:
+    """Pairs of destination and next hop as the JSON that is kept."""
+    pairs = [{"destination": destination, "nexthop": hop} for destination, hop in routes]
+    return orjson.dumps(pairs).decode()
 
 
 async def everywhere(tx: Any, who: Who | None) -> list[Any]:
@@ -197,11 +217,13 @@ async def ensure_on_cluster(
             (network_id, cluster_id),
         )
     reason = f"Waits to be made on cluster {facts.name}."
+    # What an attempt that failed has left there may be of another shape: it is made anew then.
+    arguments = '{"round": 1}' if state == "error" else "{}"
     operation_id: int | None = await tx.value(
-        "insert into operation (kind, network_id, cluster_id, reason, told_reason, deadline_at)"
-        " values ('make_network', %s, %s, %s, %s, now() + make_interval(secs => %s))"
-        " on conflict do nothing returning id",
-        (network_id, cluster_id, reason, reason, deadline_seconds),
+        "insert into operation (kind, network_id, cluster_id, arguments, reason, told_reason,"
+        " deadline_at) values ('make_network', %s, %s, %s, %s, %s,"
+        " now() + make_interval(secs => %s)) on conflict do nothing returning id",
+        (network_id, cluster_id, arguments, reason, reason, deadline_seconds),
     )
     if operation_id is None:
         operation_id = await tx.value(
@@ -229,7 +251,8 @@ async def ensure_all_on_cluster(tx: Any, cluster_id: int, deadline_seconds: floa
     networks = await tx.all(
         "select n.id from network n left join cluster_network c"
         " on c.network_id = n.id and c.cluster_id = %s"
-        " where n.state = 'active' and coalesce(c.state, 'error') <> 'removing' order by n.id",
+        " where n.state = 'active' and n.everywhere"
+        " and coalesce(c.state, 'error') <> 'removing' order by n.id",
         (cluster_id,),
     )
     for network in networks:

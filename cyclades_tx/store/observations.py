@@ -386,8 +386,9 @@ class _Work:
             if moved or remade:
                 await self._take_ipv6(port.id, network, mac)
         await self._tx.run(
-            "update port set firewall_profile = %s, state = 'active', updated_at = now(),"
-            " revision = revision + 1 where id = %s",
+            "update port set firewall_profile = %s, updated_at = now(), revision = revision + 1,"
+            " state = case when pending_restart is null then 'active' else 'down' end"
+            " where id = %s",
             (found.firewall, port.id),
         )
         self.changed_ports.add(port.id)

@@ -159,6 +159,15 @@ async def ends_of(querier: Any, operation_ids: Iterable[int]) -> list[Any]:
     )
 
 
+async def subject_of(querier: Any, operation_id: int) -> Any:
+    """What an operation is about: its server's id, UUID and project; None when there is none."""
+    return await querier.first(
+        "select o.server_id, s.uuid::text as server_uuid, s.project_id from operation o"
+        " left join server s on s.id = o.server_id where o.id = %s",
+        (operation_id,),
+    )
+
+
 async def seconds_left(querier: Any, operation_id: int) -> float:
     """How long it is until an operation's deadline; 0 when that has passed."""
     left: float = await querier.value(

@@ -53,6 +53,15 @@ async def network(querier: Any, names: Names, ref: str) -> Any:
     )
 
 
+async def subnet(querier: Any, ref: str) -> Any:
+    """The subnet of a live network with this id or UUID, or None: id and uuid."""
+    return await querier.first(
+        "select s.id, s.uuid::text as uuid from subnet s join network n on n.id = s.network_id"
+        " where n.deleted_at is null and (s.id = %s::bigint or s.uuid = %s::uuid)",
+        (int(ref) if _DIGITS.fullmatch(ref) else None, parse_uuid(ref)),
+    )
+
+
 async def projects_of(querier: Any, user_id: str) -> list[Any]:
     """The enabled projects in which a user has a role: id, name, whether it is the default."""
     rows: list[Any] = await querier.all(

@@ -235,6 +235,23 @@ async def tell_network(tx: Any, kind: str, network_id: int) -> None:
     )
 
 
+async def tell_subnet(tx: Any, kind: str, subnet_id: int) -> None:
+    """Tell of a subnet as it is now.
+
+    :param kind: ``subnet.created``, ``subnet.changed`` or, before it is deleted,
+        ``subnet.deleted``.
+    """
+    await tx.run(
+        "with made as (insert into event (kind, subject, project_id, body)"
+        " select %s, subnet.uuid::text, network.project_id, jsonb_build_object('subnet',"
+        " jsonb_build_object('id', subnet.uuid, 'name', subnet.name, 'network_id', network.uuid,"
+        " 'cidr', subnet.cidr, 'gateway_ip', host(subnet.gateway)))"
+        " from subnet join network on network.id = subnet.network_id"
+        f" where subnet.id = %s returning 1) {NOTIFY}",
+        (kind, subnet_id),
+    )
+
+
 async def publish(tx: Any, most: int, reasons: bool) -> tuple[int, int | None]:
     """Give the next events their positions, unless another process is doing that now.
 

@@ -25,6 +25,7 @@ MOST_FOUND = 5000
 _ORPHANED = (
     "a.port_id is null and not exists (select from floating_ip f where f.address_id = a.id)"
     " and not exists (select from address_reservation r where r.address_id = a.id)"
+    " and not exists (select from address_kept k where k.address_id = a.id)"
 )
 #: A server that holds nothing any more, and that nothing moves.
 _GONE = (

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound, Unavailable
 from cyclades_tx.model import address as arithmetic
+from cyclades_tx.model.quota import FLOATING_IP
 from cyclades_tx.store import addresses, outbox
 
 #: What a server's port says of its owner.
@@ -50,6 +51,7 @@ async def create_port(
     automatic: bool = False,
     state: str = "down",
     device_owner: str | None = None,
+    drained_too: bool = False,
     random_bits: Callable[[int], int] = secrets.randbits,
 ) -> NewPort:
     """Make a port with a MAC and its addresses.
@@ -59,6 +61,7 @@ async def create_port(
         subnets and the address of each IPv6 subnet that belongs to the MAC.
     :param address: this address, of the subnet that it lies in, instead of any of its kind.
     :param automatic: whether it goes away with its server.
+    :param drained_too: whether a network that gives no new addresses will do.
     :param random_bits: gives an integer of so many random bits.
     :raise NotFound: when the network or a subnet is gone.
     :raise Conflict: when the network takes no new ports, or an address or the MAC is in use.
@@ -71,7 +74,7 @@ async def create_port(
     )
     if network is None:
         raise NotFound("The network could not be found.", "network")
-    if network.state != "active" or network.drained:
+    if network.state != "active" or (network.drained and not drained_too):
         raise Conflict(f"Network {network.name} takes no new ports now.", "NetworkNotUsable")
     if device_owner is None:
         device_owner = SERVER_OWNER if server_id is not None else ""
@@ -163,6 +166,20 @@ async def _take_addresses(
     return tuple(sorted(taken, key=lambda text: ":" in text))
 
 
+async def change_addresses(
+    tx: Any, port: Any, subnet_ids: Sequence[int] | None, address: str | None
+) -> None:
+    """Give the addresses of a locked port that no server has back, and take others.
+
+    :param subnet_ids: as of :func:`create_port`, and so is ``address``.
+    """
+    for row in await tx.all(
+        "select id from address where port_id = %s order by subnet_id, address", (port.id,)
+    ):
+        await addresses.give_back(tx, row.id)
+    await _take_addresses(tx, port.network_id, port.id, port.mac, subnet_ids, address)
+
+
 async def note_taken(tx: Any, port_id: int, address: str) -> None:
     """Write into the history that a server's port has a public address from now on."""
     await tx.run(
@@ -211,19 +228,31 @@ async def take_ports(tx: Any, server_id: int, ports: Sequence[Any]) -> tuple[str
     if kept:
         await tx.run(
             "update port set server_id = null, position = null, device_owner = '', state = 'down',"
-            " ganeti_uuid = '', updated_at = now(), revision = revision + 1"
-            " where id = any(%s::bigint[])",
+            " ganeti_uuid = '', pending_restart = null, updated_at = now(),"
+            " revision = revision + 1 where id = any(%s::bigint[])",
             (kept,),
         )
+        await outbox.tell_ports(tx, "port.changed", kept)
     return await delete_ports(tx, [port.id for port in ports if port.automatic])
 
 
 async def delete_ports(tx: Any, port_ids: Sequence[int]) -> tuple[str, ...]:
-    """Delete ports that no cluster has (any more); return the addresses that are free again."""
+    """Delete ports that no cluster has (any more); return the addresses that are free again.
+
+    A floating IP that was released meanwhile goes too; its project's holdings are locked.
+    """
     if not port_ids:
         return ()
     ids = list(port_ids)
     await outbox.tell_ports(tx, "port.deleted", ids)
+    await tx.run(
+        "with gone as (delete from floating_ip f using address a where a.id = f.address_id"
+        " and a.port_id = any(%s::bigint[]) and f.released_at is not null returning f.project_id),"
+        " counted as (select project_id, count(*) as count from gone group by project_id)"
+        " update holding h set used = greatest(h.used - c.count, 0) from counted c"
+        " where h.project_id = c.project_id and h.resource = %s",
+        (ids, FLOATING_IP),
+    )
     await tx.run(
         "update floating_ip f set port_id = null, updated_at = now(), revision = f.revision + 1"
         " from address a where a.id = f.address_id and a.port_id = any(%s::bigint[])",

@@ -31,6 +31,7 @@ select coalesce(json_agg(json_build_object(
     'ports', (select json_agg(json_build_object(
         'id', p.id, 'network_id', p.network_id, 'position', p.position, 'mac', p.mac::text,
         'firewall', p.firewall_profile, 'state', p.state, 'ganeti_uuid', p.ganeti_uuid,
+        'pending_restart', p.pending_restart,
         'ips', (select json_agg(host(a.address) order by a.id) from address a
             where a.port_id = p.id and family(a.address) = 4)) order by p.position)
         from port p where p.server_id = s.id),

@@ -13,7 +13,7 @@ from cyclades_tx.model.moves import DELETED, ERROR, Rest, Seen, observed, rest
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED, Operation
 from cyclades_tx.model.quota import difference, server_amounts
-from cyclades_tx.store import operations, outbox, quotas
+from cyclades_tx.store import attachments, operations, outbox, procedures, quotas
 from cyclades_tx.store.observations import Followed, follow
 from cyclades_tx.store.ports import delete_ports_of_server
 
@@ -189,6 +189,11 @@ async def for_create(querier: Any, server_id: int) -> Any:
     )
 
 
+async def image_of(querier: Any, image_id: int) -> Any:
+    """Where an image is for the cluster, and its format; it may be deleted by now."""
+    return await querier.first("select location, disk_format from image where id = %s", (image_id,))
+
+
 async def nics_of(querier: Any, server_id: int) -> list[Any]:
     """The ports of a server in order: id, network, MAC, first IPv4 address or null."""
     return list(
@@ -199,6 +204,16 @@ async def nics_of(querier: Any, server_id: int) -> list[Any]:
             " from port p where p.server_id = %s order by p.position",
             (server_id,),
         )
+    )
+
+
+async def nic_of(querier: Any, port_id: Any) -> Any:
+    """One port as its interface needs it; None when it is gone."""
+    return await querier.first(
+        "select p.id, p.server_id, p.network_id, p.mac::text as mac, p.ganeti_uuid,"
+        " (select host(a.address) from address a where a.port_id = p.id"
+        " and family(a.address) = 4 order by a.id limit 1) as ip from port p where p.id = %s",
+        (port_id,),
     )
 
 
@@ -263,12 +278,14 @@ async def settle(
     reason: str,
     seen: Seen,
     names: Names | None = None,
+    pending_restart: bool = False,
 ) -> bool:
     """Close an operation on a server: its state, quota, ports, disks and event in one go.
 
     :param end: ``succeeded``, ``failed`` or ``canceled``.
     :param seen: the instance as it is now, ABSENT or UNSEEN.
     :param names: by which its interfaces and disks are known; None: they are left as they are.
+    :param pending_restart: whether the running machine has taken no notice of a changed device.
     :return: False when the operation was closed before.
     """
     assert operation.server_id is not None
@@ -279,16 +296,21 @@ async def settle(
     if not await operations.close_operation(tx, operation.id, end, reason):
         return False
     await quotas.release(tx, operation.id)
+    if end == SUCCEEDED:
+        await procedures.apply(tx, operation, server)
+        server = await lock(tx, server.id)
     before = Rest(server.state, server.charge)
     after = (
         before
         if end == CANCELED and operation.kind != "create"
-        else rest(operation.kind, end, before, seen)
+        else rest(operation.kind, end, before, seen, operation.step)
     )
-    fault = reason if end == FAILED and after.state == ERROR else None
+    badly = end == FAILED or (end == CANCELED and operation.kind == "create")
+    fault = reason if badly and after.state == ERROR else None
     await move(tx, server, before, after, seen, fault)
     if operation.kind == "create" and end == SUCCEEDED:
         await tx.run("update server set launched_at = now() where id = %s", (server.id,))
+    await attachments.settled(tx, server, operation, end, seen, pending_restart)
     if names is not None and isinstance(seen, Instance) and after.charge != quota.NONE:
         rests = operation.kind != "create" or end == SUCCEEDED
         if rests and not await operations.open_of_server(tx, server.id):
@@ -297,6 +319,7 @@ async def settle(
     if server.cluster_id is not None and operation.kind != "delete" and after.state != DELETED:
         # A delete may have been waiting for this.
         await operations.wake(tx, server.cluster_id, server.id)
+    await procedures.settle_room(tx, operation, server.cluster_id, end)
     return True
 
 
@@ -333,6 +356,8 @@ async def observe(
     newly = after.state == ERROR and before.state != ERROR
     await move(tx, server, before, after, seen, fault if newly else None)
     followed = Followed()
+    if attachments.stands_still(seen):
+        await attachments.restarted(tx, server.id)
     if isinstance(seen, Instance) and after.charge != quota.NONE:
         followed = await follow(tx, server, after.charge, seen, names)
     if after != before:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+from cyclades_tx.errors import NotFound
 from cyclades_tx.model import books
-from cyclades_tx.model.books import BookFinding, free_ranges, value_number
-
-#: Whose values a pool gives out: the flavor of the networks, and the column that has the value.
-_USERS = {"bridge": ("PHYSICAL_VLAN", "link"), "mac_prefix": ("MAC_FILTERED", "mac_prefix")}
+from cyclades_tx.model.books import BookFinding
+from cyclades_tx.store import values
 
 
 async def find(database: Any) -> list[BookFinding]:
     """The pools whose free values are not exactly those that no network uses."""
     found = []
     for pool in await database.all("select * from value_pool order by id"):
-        due = await _due(database, pool)
+        due = await values.due(database, pool)
         there = await _there(database, pool.id)
         if due != there:
             both = _size(
@@ -40,36 +40,12 @@ async def mend(database: Any, finding: BookFinding) -> bool:
 
     async def write(tx: Any) -> bool:
         for pool_id in finding.ids:
-            await tx.all(
-                "select 1 from free_value_range where value_pool_id = %s"
-                " order by first_value for update",
-                (pool_id,),
-            )
-            pool = await tx.first("select * from value_pool where id = %s for update", (pool_id,))
-            if pool is None:
-                continue
-            due = await _due(tx, pool)
-            await tx.run("delete from free_value_range where value_pool_id = %s", (pool_id,))
-            await tx.run(
-                "insert into free_value_range (value_pool_id, first_value, last_value)"
-                " select %s, * from unnest(%s::bigint[], %s::bigint[])",
-                (pool_id, [low for low, _ in due], [high for _, high in due]),
-            )
+            with suppress(NotFound):  # removed meanwhile
+                await values.write_free(tx, pool_id)
         return True
 
     done: bool = await database.transaction(write, f"books.{finding.kind}")
     return done
-
-
-async def _due(querier: Any, pool: Any) -> tuple[tuple[int, int], ...]:
-    flavor, column = _USERS[pool.kind]
-    rows = await querier.all(
-        f"select {column} as value from network where flavor = %s and deleted_at is null", (flavor,)
-    )
-    # What was made by hand and belongs to no pool is no fault.
-    numbers = (value_number(pool.kind, pool.base, row.value) for row in rows)
-    used = frozenset(number for number in numbers if number is not None)
-    return free_ranges(pool.first_value, pool.last_value, used)
 
 
 async def _there(querier: Any, pool_id: int) -> tuple[tuple[int, int], ...]:

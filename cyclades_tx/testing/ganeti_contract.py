@@ -457,6 +457,32 @@ def cluster_contract() -> type:
                 )
                 assert (await subject.seen(vm.name)).power is power
 
+        async def test_os_parameters_are_set_for_a_reinstallation(
+            self, subject: ClusterSubject
+        ) -> None:
+            """By a job of its own, so that each is found by its own reason."""
+            vm, cluster = await subject.created(), subject.cluster
+            reason = subject.reason()
+            await subject.done(await cluster.set_os_parameters(vm.name, reason, {"img_id": "x"}))
+            (found,) = await cluster.jobs_for(vm.name, reason)
+            assert found.status is JobStatus.SUCCESS
+            await subject.done(
+                await cluster.reinstall_instance(vm.name, subject.reason(), subject.os, {}, True)
+            )
+
+        async def test_a_disk_grows_to_a_size_and_never_shrinks(
+            self, subject: ClusterSubject
+        ) -> None:
+            """Asked for twice it is the same size; the job is found by its reason."""
+            vm, cluster = await subject.created(start=False), subject.cluster
+            reason = subject.reason()
+            for _ in range(2):
+                await subject.end_of(await cluster.grow_disk(vm.name, reason, 0, 32))
+                assert [each.size_mib for each in (await subject.seen(vm.name)).disks] == [32]
+            assert len(await cluster.jobs_for(vm.name, reason)) == 2
+            await subject.failed(await cluster.grow_disk(vm.name, reason, 0, 8))
+            await subject.failed(await cluster.grow_disk(vm.name, reason, 7, 64))
+
         async def test_hypervisor_parameters_make_a_job(self, subject: ClusterSubject) -> None:
             """The request is accepted; whether the hypervisor has the parameter, the job says."""
             vm = await subject.created(start=False)

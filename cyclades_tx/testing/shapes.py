@@ -20,8 +20,11 @@ def misfits(value: Any, schema: dict[str, Any], place: str = "$") -> list[str]:
     """What in a value does not fit a JSON schema, as sentences; empty when all fits.
 
     Knows the words that our documents use: type, enum, pattern, properties, required,
-    additionalProperties, items, maxItems, maxLength, oneOf.
+    additionalProperties, items, maxItems, maxLength, oneOf, anyOf.
     """
+    if "anyOf" in schema:
+        tries = [misfits(value, each, place) for each in schema["anyOf"]]
+        return [] if [] in tries else [f"{place}: none of anyOf fits", *min(tries, key=len)]
     if "oneOf" in schema:
         fitting = [each for each in schema["oneOf"] if not misfits(value, each, place)]
         return [] if len(fitting) == 1 else [f"{place}: {len(fitting)} of oneOf fit"]

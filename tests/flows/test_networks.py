@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound, NotSupported
+from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from cyclades_tx.flows.networks import Networks, WantedNetwork, WantedSubnet
 from cyclades_tx.store import addresses
 from cyclades_tx.store import networks as store
@@ -198,10 +198,11 @@ async def test_a_routed_link_belongs_to_one_network(database: Any) -> None:
 
 
 @pytest.mark.parametrize("flavor", ["MAC_FILTERED", "PHYSICAL_VLAN"])
-async def test_flavors_that_need_a_pool_of_values_are_refused(database: Any, flavor: str) -> None:
-    """Honestly: they are known, and cannot be made."""
-    with pytest.raises(NotSupported):
+async def test_flavors_that_need_a_pool_of_values_wait_for_one(database: Any, flavor: str) -> None:
+    """Without a pool the network cannot be made now, and nothing of it is left."""
+    with pytest.raises(Unavailable):
         await Networks(database).create(None, WantedNetwork(flavor=flavor))
+    assert await database.value("select count(*) from network") == 0
 
 
 @pytest.mark.parametrize(
@@ -249,16 +250,16 @@ async def test_a_projects_network_is_charged_in_its_own_transaction(database: An
     who = await a_member(database)
     charged: list[Any] = []
 
-    async def reserve(tx: Any, payer: Any, network_id: int) -> None:
-        charged.append((payer.project_id, await tx.value("select id from network") == network_id))
+    async def charge(tx: Any, project_id: str, amount: int) -> None:
+        charged.append((project_id, amount))
         if len(charged) == 2:
             raise Conflict("enough")
 
-    networks = Networks(database, reserve=reserve)
+    networks = Networks(database, charge=charge)
     await networks.create(None, WantedNetwork())
     await database.run("delete from network")
     await networks.create(who, WantedNetwork(name="first"))
-    assert charged == [(who.project_id, True)]
+    assert charged == [(who.project_id, 1)]
     await database.run("delete from network")
     with pytest.raises(Conflict):
         await networks.create(who, WantedNetwork(name="second"))

@@ -170,3 +170,21 @@ def test_rows_of_junk_raise_only_ganeti_errors(data) -> None:
             read(given_row)
         except GanetiError as error:
             assert error.message
+
+
+@pytest.mark.parametrize(
+    ("results", "pending"),
+    [
+        ([[["nic.1", "add:mac=aa"], ["nic.1", "hotplug:done"]]], False),
+        ([[["NIC/1", "hotplug:failed"], ["NIC/1", "remove"]]], True),
+        ([[["be/vcpus", 2]]], False),
+        ([None], False),
+        (["text"], False),
+        (None, False),
+    ],
+)
+def test_change_that_a_running_machine_missed_is_seen_in_the_result(
+    results: object, pending: bool
+) -> None:
+    """Ganeti itself counts it as a success."""
+    assert words.job(a_job_row(opresult=results)).pending_restart is pending

@@ -15,6 +15,8 @@ from cyclades_tx.model.moves import (
     BUILDING,
     DELETED,
     ERROR,
+    RESCUED,
+    RESIZED,
     STOPPED,
     UNSEEN,
     Rest,
@@ -34,11 +36,18 @@ RESTS = (
     Rest(ACTIVE, quota.ON),
     Rest(STOPPED, quota.OFF),
     Rest(ERROR, quota.ON),
+    Rest(ERROR, quota.OFF),
     Rest(ERROR, quota.NONE),
+    Rest(RESIZED, quota.ON),
+    Rest(RESIZED, quota.OFF),
+    Rest(RESCUED, quota.ON),
+    Rest(RESCUED, quota.OFF),
     Rest(DELETED, quota.NONE),
 )
 SIGHTS: tuple[Seen, ...] = (UNSEEN, ABSENT, RUNNING, DOWN, LOST)
-KINDS = ("create", "delete", "start", "stop", "reboot")
+KINDS = (
+    "create", "delete", "start", "stop", "reboot", "resize", "rebuild", "rescue", "unrescue"
+)  # fmt: skip
 ENDS = (SUCCEEDED, FAILED, CANCELED)
 
 
@@ -55,6 +64,14 @@ ENDS = (SUCCEEDED, FAILED, CANCELED)
         (Rest(ERROR, quota.ON), ABSENT, Rest(ERROR, quota.NONE)),
         (Rest(ERROR, quota.ON), RUNNING, Rest(ACTIVE, quota.ON)),
         (Rest(ERROR, quota.NONE), RUNNING, Rest(ERROR, quota.NONE)),
+        # A new system that was not installed whole: down it stays in error.
+        (Rest(ERROR, quota.OFF), DOWN, Rest(ERROR, quota.OFF)),
+        (Rest(ERROR, quota.OFF), RUNNING, Rest(ACTIVE, quota.ON)),
+        (Rest(RESIZED, quota.ON), DOWN, Rest(RESIZED, quota.OFF)),
+        (Rest(RESIZED, quota.OFF), RUNNING, Rest(RESIZED, quota.ON)),
+        (Rest(RESIZED, quota.ON), ABSENT, Rest(DELETED, quota.NONE)),
+        (Rest(RESCUED, quota.ON), DOWN, Rest(RESCUED, quota.OFF)),
+        (Rest(RESCUED, quota.ON), LOST, Rest(RESCUED, quota.ON)),
     ],
 )
 def test_a_look_at_a_server_at_rest_makes_the_cluster_right(
@@ -125,6 +142,46 @@ def test_a_delete_that_failed_follows_what_is_there() -> None:
     assert rest("delete", FAILED, Rest(ACTIVE, quota.ON), DOWN) == Rest(STOPPED, quota.OFF)
 
 
+@pytest.mark.parametrize(
+    ("kind", "end", "before", "seen", "step", "after"),
+    [
+        ("resize", SUCCEEDED, Rest(ACTIVE, quota.ON), RUNNING, "start", Rest(RESIZED, quota.ON)),
+        ("resize", SUCCEEDED, Rest(STOPPED, quota.OFF), DOWN, "set", Rest(RESIZED, quota.OFF)),
+        ("resize", FAILED, Rest(ACTIVE, quota.ON), RUNNING, "restart", Rest(ACTIVE, quota.ON)),
+        ("resize", FAILED, Rest(ACTIVE, quota.ON), DOWN, "restart", Rest(STOPPED, quota.OFF)),
+        # Taken back.
+        ("resize", SUCCEEDED, Rest(RESIZED, quota.ON), RUNNING, "start", Rest(ACTIVE, quota.ON)),
+        ("resize", SUCCEEDED, Rest(RESIZED, quota.OFF), DOWN, "set", Rest(STOPPED, quota.OFF)),
+        ("resize", FAILED, Rest(RESIZED, quota.ON), RUNNING, "restart", Rest(RESIZED, quota.ON)),
+        ("rebuild", SUCCEEDED, Rest(ERROR, quota.OFF), RUNNING, "install", Rest(ACTIVE, quota.ON)),
+        ("rebuild", SUCCEEDED, Rest(STOPPED, quota.OFF), DOWN, "install",
+         Rest(STOPPED, quota.OFF)),
+        ("rebuild", FAILED, Rest(ACTIVE, quota.ON), DOWN, "install", Rest(ERROR, quota.OFF)),
+        ("rebuild", FAILED, Rest(STOPPED, quota.OFF), DOWN, "parameters",
+         Rest(STOPPED, quota.OFF)),
+        ("rebuild", FAILED, Rest(STOPPED, quota.OFF), UNSEEN, "install", Rest(STOPPED, quota.OFF)),
+        ("rebuild", FAILED, Rest(ACTIVE, quota.ON), RUNNING, "install", Rest(ACTIVE, quota.ON)),
+        ("rescue", SUCCEEDED, Rest(STOPPED, quota.OFF), RUNNING, "start", Rest(RESCUED, quota.ON)),
+        ("rescue", FAILED, Rest(ACTIVE, quota.ON), RUNNING, "restart", Rest(ACTIVE, quota.ON)),
+        ("unrescue", SUCCEEDED, Rest(RESCUED, quota.ON), RUNNING, "start", Rest(ACTIVE, quota.ON)),
+        ("unrescue", FAILED, Rest(RESCUED, quota.ON), RUNNING, "restart", Rest(RESCUED, quota.ON)),
+        ("unrescue", FAILED, Rest(RESCUED, quota.ON), ABSENT, "set", Rest(DELETED, quota.NONE)),
+    ],
+)  # fmt: skip
+def test_each_procedure_leads_where_it_should(
+    kind: str, end: str, before: Rest, seen: Seen, step: str, after: Rest
+) -> None:
+    """And its failure to where the machine really is."""
+    assert rest(kind, end, before, seen, step) == after
+
+
 def test_nothing_is_allowed_in_a_state_that_is_no_rest_of_a_machine() -> None:
-    """Changes of power need a machine."""
-    assert all(states <= {ACTIVE, STOPPED} for states in ALLOWED.values())
+    """Changes need a machine."""
+    allowed = {state for states in ALLOWED.values() for state in states}
+    assert not allowed & {BUILDING, DELETED}
+
+
+def test_what_waits_for_a_word_allows_nothing_else() -> None:
+    """A resized or rescued server is led back first."""
+    assert {rule for rule, states in ALLOWED.items() if RESIZED in states} == {"confirm", "revert"}
+    assert {rule for rule, states in ALLOWED.items() if RESCUED in states} == {"unrescue"}

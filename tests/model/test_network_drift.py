@@ -159,6 +159,16 @@ def test_a_deleted_network_is_removed_after_a_grace_if_that_is_wanted() -> None:
     assert used.remedy is Remedy.OPERATOR
 
 
+@pytest.mark.parametrize("state", ["removing", "error"])
+def test_a_removal_that_failed_is_tried_again_at_once(state: str) -> None:
+    """Whatever the rules say of networks that nobody asked to remove; not after many failures."""
+    gone = replace(OURS, live=False, state=state)
+    assert only(plan(gone)).due(NOW)
+    assert not only(plan(replace(gone, failures=9, tried_at=NOW))).due(NOW + timedelta(days=9))
+    used = only(plan(gone, replace(THEIRS, instances=2)))
+    assert used.remedy is Remedy.OPERATOR
+
+
 def test_the_record_of_a_deleted_network_that_is_gone_goes() -> None:
     """And without a record there is nothing to do."""
     assert only(plan(replace(OURS, live=False), None)).kind == drift.LEFTOVER

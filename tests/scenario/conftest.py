@@ -71,15 +71,18 @@ def running_cloud(
     more: str = "",
     real: bool = False,
     poll_idle_seconds: float = 1.0,
+    ganeti: str = "",
 ) -> Iterator[Cloud]:
-    """A seeded cloud; everything of it is ended in the end."""
+    """A seeded cloud; everything of it is ended in the end.
+
+    :param ganeti: more lines of the configuration's table ``ganeti``.
+    """
     simulators: Simulators | RealClusters
-    ganeti = ""
     if real:
         # A name of its own for each cloud, since the clusters see all of them.
         prefix = f"t{os.getpid()}x{next(_prefixes)}-"
         simulators = RealClusters(GANETIS.get(clusters), prefix)
-        ganeti = f'instance_prefix = "{prefix}"\n'
+        ganeti += f'instance_prefix = "{prefix}"\n'
     else:
         simulators = Simulators(folder, clusters, job_seconds)
     service = Service(folder, dsn, more=more, ganeti=ganeti, poll_idle_seconds=poll_idle_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 import pytest
@@ -506,3 +506,32 @@ async def test_a_server_has_one_port_in_a_place(database: Any) -> None:
     with pytest.raises(Conflict) as caught:
         await database.transaction(lambda tx: make(tx, 1, port.mac))
     assert caught.value.reason == "MacAddressInUse"
+
+
+async def test_other_pools_have_what_is_not_taken_while_takers_go_on(open_database: Any) -> None:
+    """Nobody gets an address twice, and afterwards the books agree."""
+    database = open_database(least=1, most=8)
+    subnet_id = await a_subnet(database, "10.0.0.0/24")
+    wanted = arithmetic.pools(
+        ip_network("10.0.0.0/24"),
+        None,
+        [(IPv4Address("10.0.0.2"), IPv4Address("10.0.0.99")),
+         (IPv4Address("10.0.0.120"), IPv4Address("10.0.0.130"))],
+    )  # fmt: skip
+
+    async def one() -> str:
+        taken: str = await database.transaction(lambda tx: addresses.take(tx, subnet_id))
+        return taken
+
+    async def other() -> None:
+        await database.transaction(lambda tx: addresses.replace_pools(tx, subnet_id, wanted))
+
+    working: list[Any] = [Deferred.fromCoroutine(one()) for _ in range(20)]
+    working.append(Deferred.fromCoroutine(other()))
+    working += [Deferred.fromCoroutine(one()) for _ in range(20)]
+    found = await gatherResults(working)
+    taken = [each for each in found if each is not None]
+    assert len(taken) == len(set(taken)) == 40
+    count = await addresses.recount(database, subnet_id)
+    assert count.right
+    assert count.pooled == 98 + 11

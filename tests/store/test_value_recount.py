@@ -8,9 +8,11 @@ from cyclades_tx.model import books
 from cyclades_tx.store import books as recounts
 from cyclades_tx.store import value_recount
 
+#: What is free, joined: pools are cut into pieces.
 RANGES = (
-    "select r.first_value, r.last_value from free_value_range r join value_pool p"
-    " on p.id = r.value_pool_id where p.kind = %s order by 1"
+    "select lower(free), upper(free) - 1 from (select unnest(range_agg(int8range(r.first_value,"
+    " r.last_value, '[]'))) as free from free_value_range r join value_pool p"
+    " on p.id = r.value_pool_id where p.kind = %s) as joined order by 1"
 )
 
 

@@ -2,61 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
+from cyclades_tx.api.compute import rebuilt_server
+from cyclades_tx.api.compute.flavors import UUID
+from cyclades_tx.api.compute.refused_actions import REFUSED, refuse
 from cyclades_tx.api.frame import Call, Reply
-from cyclades_tx.errors import BadRequest, NotSupported
+from cyclades_tx.errors import BadRequest, Forbidden, NotSupported
 
 if TYPE_CHECKING:
     from cyclades_tx.api.compute.routes import Routes
+    from cyclades_tx.api.compute.servers import Views
     from cyclades_tx.flows.servers import Servers
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 Action = Callable[[Call, str, Any], Awaitable[Reply]]
 
-_NOT_HERE = {
-    "pause": "Pausing servers is not possible on this cloud.",
-    "unpause": "Pausing servers is not possible on this cloud.",
-    "suspend": "Suspending servers is not possible on this cloud.",
-    "resume": "Suspending servers is not possible on this cloud.",
-    "shelve": "Shelving servers is not possible on this cloud.",
-    "shelveOffload": "Shelving servers is not possible on this cloud.",
-    "unshelve": "Shelving servers is not possible on this cloud.",
-    "createBackup": "Backups on a schedule are not possible on this cloud.",
-    "changePassword": "The password of a running server cannot be changed from outside.",
-    "os-migrateLive": "Servers are moved by the operators of the clusters.",
-    "migrate": "Servers are moved by the operators of the clusters.",
-    "evacuate": "Servers are moved by the operators of the clusters.",
-    "trigger_crash_dump": "Crash dumps are not possible on this cloud.",
-    "os-getConsoleOutput": "The output of the console is not kept on this cloud.",
-    "os-getRDPConsole": "This cloud has no such console.",
-    "resetNetwork": "The network of a server cannot be reset.",
-    "injectNetworkInfo": "The network of a server cannot be reset.",
-    "forceDelete": "Delete the server instead.",
-    "restore": "A deleted server cannot be brought back.",
-    "os-resetState": "The state of a server follows what its cluster says.",
-}
 _NOT_YET = {
-    "resize": "Resizing servers is not offered yet.",
-    "confirmResize": "Resizing servers is not offered yet.",
-    "revertResize": "Resizing servers is not offered yet.",
-    "rebuild": "Rebuilding servers is not offered yet.",
-    "rescue": "Rescuing servers is not offered yet.",
-    "unrescue": "Rescuing servers is not offered yet.",
     "createImage": "Making images of servers is not offered yet.",
     "addSecurityGroup": "Changing the security groups of a server is not offered yet.",
     "removeSecurityGroup": "Changing the security groups of a server is not offered yet.",
 }
 #: Actions that ended with a microversion, and how the last one of these is numbered.
 _ENDED = {
-    "os-getVNCConsole": 5,
-    "os-getSPICEConsole": 5,
-    "os-getSerialConsole": 5,
     "addFloatingIp": 43,
     "removeFloatingIp": 43,
     "addFixedIp": 43,
@@ -76,9 +49,55 @@ class Lock(Struct, forbid_unknown_fields=True):
     locked_reason: str | None = None
 
 
-def mount(routes: Routes, servers: Servers) -> None:
-    """Add the endpoint of actions."""
+class Resize(Struct, forbid_unknown_fields=True):
+    """The argument of ``resize``."""
 
+    flavorRef: str | int
+    disk_config: str | None = field(default=None, name="OS-DCF:diskConfig")
+
+
+class Rescue(Struct, forbid_unknown_fields=True):
+    """The argument of ``rescue``; the rescue image decides whether a password has an effect."""
+
+    adminPass: str | None = None
+    rescue_image_ref: str | None = None
+
+
+class ResetState(Struct, forbid_unknown_fields=True):
+    """The argument of ``os-resetState``."""
+
+    state: str
+
+
+def mount(
+    routes: Routes, servers: Servers, views: Views, more: Mapping[str, Action] | None = None
+) -> None:
+    """Add the endpoint of actions.
+
+    :param more: further actions, by name.
+    """
+    known = {**_power(servers), **_locks(servers), **_procedures(servers, views), **(more or {})}
+
+    async def act(call: Call, server_id: str) -> Reply:
+        body = call.json(_DECODER)
+        if len(body) != 1:
+            raise BadRequest("Malformed request body: it must name exactly one action.")
+        ((name, argument),) = body.items()
+        action = known.get(name)
+        if action is not None:
+            return await action(call, server_id, argument)
+        if name in REFUSED and REFUSED[name].known(call.minor):
+            return await refuse(servers, call, server_id, name, argument)
+        if call.minor <= _ENDED.get(name, 0):
+            raise NotSupported(f"The action {name} is not offered on this cloud.")
+        if name in _NOT_YET:
+            raise NotSupported(_NOT_YET[name])
+        raise BadRequest(f"There is no such action: {name[:255]}")
+
+    routes.add("POST", "/servers/<server_id>/action", act)
+
+
+def _power(servers: Servers) -> dict[str, Action]:
     async def start(call: Call, ref: str, argument: Any) -> Reply:
         await servers.start(call.who, ref, call.request_id)
         return Reply(202)
@@ -94,6 +113,14 @@ def mount(routes: Routes, servers: Servers) -> None:
         await servers.reboot(call.who, ref, kind == "HARD", call.request_id)
         return Reply(202)
 
+    async def force_delete(call: Call, ref: str, argument: Any) -> Reply:
+        await servers.delete(call.who, ref, call.request_id)
+        return Reply(202)
+
+    return {"os-start": start, "os-stop": stop, "reboot": reboot, "forceDelete": force_delete}
+
+
+def _locks(servers: Servers) -> dict[str, Action]:
     async def lock(call: Call, ref: str, argument: Any) -> Reply:
         reason = None
         if call.minor >= 73 and argument is not None:
@@ -107,30 +134,89 @@ def mount(routes: Routes, servers: Servers) -> None:
         await servers.unlock(call.who, ref)
         return Reply(202)
 
-    known: dict[str, Action] = {
-        "os-start": start,
-        "os-stop": stop,
-        "reboot": reboot,
+    async def suspend(call: Call, ref: str, argument: Any) -> Reply:
+        _administrators(call, "suspend")
+        await servers.suspend(call.who, ref)
+        return Reply(202)
+
+    async def resume(call: Call, ref: str, argument: Any) -> Reply:
+        _administrators(call, "resume")
+        await servers.resume(call.who, ref)
+        return Reply(202)
+
+    async def reset_state(call: Call, ref: str, argument: Any) -> Reply:
+        state = _argument(argument, ResetState).state
+        if state not in ("active", "error"):
+            raise BadRequest("Invalid input for field/attribute state: 'active' or 'error'.")
+        _administrators(call, "os-resetState")
+        if state == "error":
+            await servers.check_action(call.who, ref, "reset_state", None)
+            raise NotSupported("The state of a server follows what its cluster says.")
+        await servers.reset_state(call.who, ref)
+        return Reply(202)
+
+    return {
         "lock": lock,
         "unlock": unlock,
+        "suspend": suspend,
+        "resume": resume,
+        "os-resetState": reset_state,
     }
 
-    async def act(call: Call, server_id: str) -> Reply:
-        body = call.json(_DECODER)
-        if len(body) != 1:
-            raise BadRequest("Malformed request body: it must name exactly one action.")
-        ((name, argument),) = body.items()
-        action = known.get(name)
-        if action is not None:
-            return await action(call, server_id, argument)
-        if call.minor <= _ENDED.get(name, 0):
-            raise NotSupported(f"The action {name} is not offered on this cloud.")
-        why = _NOT_HERE.get(name) or _NOT_YET.get(name)
-        if why is not None:
-            raise NotSupported(why)
-        raise BadRequest(f"There is no such action: {name[:255]}")
 
-    routes.add("POST", "/servers/<server_id>/action", act)
+def _procedures(servers: Servers, views: Views) -> dict[str, Action]:
+    async def resize(call: Call, ref: str, argument: Any) -> Reply:
+        wanted = _argument(argument, Resize)
+        flavor = str(wanted.flavorRef).rstrip("/").rpartition("/")[2]
+        if not flavor:
+            raise BadRequest("Invalid input for field/attribute flavorRef.")
+        if wanted.disk_config not in (None, "AUTO", "MANUAL"):
+            raise BadRequest("OS-DCF:diskConfig must be either 'MANUAL' or 'AUTO'.")
+        await servers.resize(call.who, ref, flavor, call.request_id)
+        return Reply(202)
+
+    async def confirm_resize(call: Call, ref: str, argument: Any) -> Reply:
+        await servers.confirm_resize(call.who, ref)
+        return Reply(204)
+
+    async def revert_resize(call: Call, ref: str, argument: Any) -> Reply:
+        await servers.revert_resize(call.who, ref, call.request_id)
+        return Reply(202)
+
+    async def rebuild(call: Call, ref: str, argument: Any) -> Reply:
+        wanted = rebuilt_server.rebuild_of(call, argument)
+        rebuilt = await servers.rebuild(call.who, ref, wanted, call.request_id)
+        return await rebuilt_server.reply(views, call, ref, rebuilt)
+
+    async def rescue(call: Call, ref: str, argument: Any) -> Reply:
+        wanted = _argument(argument, Rescue)
+        image_ref = wanted.rescue_image_ref
+        if image_ref is not None:
+            image_ref = image_ref.rstrip("/").rpartition("/")[2]
+            if UUID.fullmatch(image_ref) is None:
+                raise BadRequest("Invalid rescue_image_ref provided.")
+        password = await servers.rescue(
+            call.who, ref, image_ref, wanted.adminPass or None, call.request_id
+        )
+        return Reply(200, {"adminPass": password})
+
+    async def unrescue(call: Call, ref: str, argument: Any) -> Reply:
+        await servers.unrescue(call.who, ref, call.request_id)
+        return Reply(202)
+
+    return {
+        "resize": resize,
+        "confirmResize": confirm_resize,
+        "revertResize": revert_resize,
+        "rebuild": rebuild,
+        "rescue": rescue,
+        "unrescue": unrescue,
+    }
+
+
+def _administrators(call: Call, name: str) -> None:
+    if not call.who.admin:
+        raise Forbidden(f"Policy doesn't allow {name} to be performed.")
 
 
 def _argument(value: Any, kind: type[Any]) -> Any:

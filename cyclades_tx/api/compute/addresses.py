@@ -1,4 +1,4 @@
-"""Addresses and interfaces of a server, and the volumes attached to it: reading."""
+"""Addresses and interfaces of a server, and the volumes attached to it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.compute.flavors import UUID
+from cyclades_tx.api.compute.interfaces import wanted_interface
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound, NotSupported
+from cyclades_tx.flows.interfaces import Interfaces
 
 _ADDRESSES = documents.addresses(all_facts=False)
 _SHOW = f"select json_build_object('addresses', {_ADDRESSES})::text from server where"
@@ -85,8 +87,11 @@ def _one(key: str, text: str, source: str) -> str:
     )
 
 
-def mount(routes: Routes, database: Any) -> None:
-    """Add the endpoints."""
+def mount(routes: Routes, database: Any, interfaces: Interfaces | None = None) -> None:
+    """Add the endpoints.
+
+    :param interfaces: the flows that attach and detach; None: they are only read.
+    """
 
     async def show(call: Call, server_id: str) -> bytes:
         return await read(database, call, server_id, _SHOW)
@@ -105,6 +110,19 @@ def mount(routes: Routes, database: Any) -> None:
         sql = _one("interfaceAttachment", INTERFACE.text(call.minor), _PORTS)
         return await one(call, server_id, sql, port_id, "Port")
 
+    async def attach(call: Call, server_id: str) -> bytes:
+        if interfaces is None:
+            raise _not_yet()
+        wanted = wanted_interface(call)
+        port_id = await interfaces.attach(call.who, server_id, wanted, call.request_id)
+        return await show_interface(call, server_id, port_id)
+
+    async def detach(call: Call, server_id: str, port_id: str) -> Reply:
+        if interfaces is None:
+            raise _not_yet()
+        await interfaces.detach(call.who, server_id, port_id, call.request_id)
+        return Reply(202)
+
     async def list_volumes(call: Call, server_id: str) -> bytes:
         sql = _list("volumeAttachments", VOLUME.text(call.minor), _VOLUMES)
         return await read(database, call, server_id, sql)
@@ -122,16 +140,19 @@ def mount(routes: Routes, database: Any) -> None:
         return body
 
     async def not_yet(call: Call, server_id: str, **_: str) -> Reply:
-        raise NotSupported("Interfaces and volumes of a server cannot be changed here yet.")
+        raise _not_yet()
 
     routes.add("GET", "/servers/<server_id>/ips", show)
     routes.add("GET", "/servers/<server_id>/ips/<network>", show_network)
-    for path, listed, shown in (
-        ("os-interface", list_interfaces, show_interface),
-        ("os-volume_attachments", list_volumes, show_volume),
-    ):
-        name = "port_id" if shown is show_interface else "volume_id"
-        routes.add("GET", f"/servers/<server_id>/{path}", listed)
-        routes.add("POST", f"/servers/<server_id>/{path}", not_yet)
-        routes.add("GET", f"/servers/<server_id>/{path}/<{name}>", shown)
-        routes.add("DELETE", f"/servers/<server_id>/{path}/<{name}>", not_yet)
+    routes.add("GET", "/servers/<server_id>/os-interface", list_interfaces)
+    routes.add("POST", "/servers/<server_id>/os-interface", attach)
+    routes.add("GET", "/servers/<server_id>/os-interface/<port_id>", show_interface)
+    routes.add("DELETE", "/servers/<server_id>/os-interface/<port_id>", detach)
+    routes.add("GET", "/servers/<server_id>/os-volume_attachments", list_volumes)
+    routes.add("POST", "/servers/<server_id>/os-volume_attachments", not_yet)
+    routes.add("GET", "/servers/<server_id>/os-volume_attachments/<volume_id>", show_volume)
+    routes.add("DELETE", "/servers/<server_id>/os-volume_attachments/<volume_id>", not_yet)
+
+
+def _not_yet() -> NotSupported:
+    return NotSupported("Interfaces and volumes of a server cannot be changed here yet.")

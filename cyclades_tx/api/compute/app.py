@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from cyclades_tx.api import openapi
 from cyclades_tx.api.compute import (
     actions,
     addresses,
     extensions,
+    flavor_changes,
     flavors,
     groups,
     hosts,
+    hypervisors,
     instance_actions,
     keypairs,
-    limits,
     metadata,
     quotas,
+    server_groups,
     servers,
     tags,
+    usage,
     versions,
     zones,
 )
+from cyclades_tx.api.compute import limits as limit_views
+from cyclades_tx.api.compute.openapi import REFERENCE
 from cyclades_tx.api.compute.routes import SERVICE, Routes
 from cyclades_tx.api.frame import Frame
+from cyclades_tx.flows.flavors import Flavors
+from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
+from cyclades_tx.flows.quotas import Quotas
+from cyclades_tx.flows.server_groups import ServerGroups
 from cyclades_tx.flows.servers import Servers
 
 
@@ -34,28 +45,39 @@ def mount(
     keypairs_flow: KeyPairs,
     *,
     instance_prefix: str = "snf-",
+    limits: Mapping[str, int | None] | None = None,
+    interfaces_flow: Interfaces | None = None,
+    more_actions: Mapping[str, actions.Action] | None = None,
 ) -> None:
     """Add all of Compute to the frame.
 
     :param database: an IDatabase.
     :param instance_prefix: what the names of the instances at Ganeti begin with; administrators
         see them.
+    :param limits: what new projects may have of each resource.
+    :param interfaces_flow: None: the interfaces of servers are only read.
+    :param more_actions: see :func:`.interfaces.actions`.
     """
     frame.mount("/compute", SERVICE)
     versions.mount(frame)
     routes = Routes(frame)
     views = servers.Views(database, servers_flow, instance_prefix)
     views.mount(routes)
-    actions.mount(routes, servers_flow)
+    actions.mount(routes, servers_flow, views, more_actions)
     metadata.mount(routes, database, servers_flow)
     tags.mount(routes, database, servers_flow)
-    addresses.mount(routes, database)
+    addresses.mount(routes, database, interfaces_flow)
     instance_actions.mount(routes, database)
     flavors.mount(routes, database)
+    flavor_changes.mount(routes, database, Flavors(database))
     keypairs.mount(routes, database, keypairs_flow)
-    limits.mount(routes, database)
-    quotas.mount(routes, database)
+    limit_views.mount(routes, database)
+    quotas.mount(routes, database, Quotas(database, limits))
+    usage.mount(routes, database)
     zones.mount(routes, database)
     groups.mount(routes, database)
+    server_groups.mount(routes, database, ServerGroups(database))
+    hypervisors.mount(routes, database, instance_prefix)
     hosts.mount(routes)
     extensions.mount(routes)
+    openapi.mount(frame, SERVICE, REFERENCE)

@@ -181,6 +181,7 @@ def addresses(all_facts: bool) -> str:
         "select id, address, 'fixed' as kind from address where address.port_id = port.id"
         " union all select address.id, address.address, 'floating' from floating_ip"
         " join address on address.id = floating_ip.address_id"
+        " join port extra on extra.id = address.port_id and extra.state = 'active'"
         " where floating_ip.port_id = port.id) as one"
         " where port.server_id = server.id and port.device_owner <> 'network:floatingip'"
         " group by 1) as net), '{}')"

@@ -156,7 +156,7 @@ def select(call: Call, patterns: bool = True) -> Selection:
         if project:
             selection.add("server.project_id::text = %s::text", project)
     _select_by_time(call, selection)
-    for name, read in _READERS.items():
+    for name, read in READERS.items():
         values = call.queries(name)
         if values:
             read(call, selection, values)
@@ -262,7 +262,7 @@ def _tagged(every: bool, wanted: bool) -> Reader:
     return read
 
 
-_READERS: dict[str, Reader] = {
+READERS: dict[str, Reader] = {
     "availability_zone": _equal("coalesce(server.availability_zone, 'nova')"),
     "config_drive": _flag("server.config_drive"),
     "description": _pattern("coalesce(server.description, '')"),

@@ -1,4 +1,4 @@
-"""Groups that servers are in: security groups of one, and server groups."""
+"""The security groups of a server, in the form that Compute has for them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
-from cyclades_tx.api.frame import Call, Reply
-from cyclades_tx.errors import NotFound, NotSupported
+from cyclades_tx.api.frame import Call
 
 _RULES = (
     "coalesce((select json_agg(json_build_object('id', rule.uuid, 'parent_group_id', found.uuid,"
@@ -31,22 +30,9 @@ _SECURITY_GROUPS = (
 
 
 def mount(routes: Routes, database: Any) -> None:
-    """Add the endpoints."""
+    """Add the endpoint."""
 
     async def list_security_groups(call: Call, server_id: str) -> bytes:
         return await read(database, call, server_id, _SECURITY_GROUPS)
 
-    async def list_server_groups(call: Call) -> Reply:
-        return Reply(200, {"server_groups": []})
-
-    async def show_server_group(call: Call, group_id: str) -> Reply:
-        raise NotFound(f"Instance group {group_id} could not be found.")
-
-    async def create_server_group(call: Call) -> Reply:
-        raise NotSupported("Server groups are not offered yet.")
-
     routes.add("GET", "/servers/<server_id>/os-security-groups", list_security_groups)
-    routes.add("GET", "/os-server-groups", list_server_groups)
-    routes.add("POST", "/os-server-groups", create_server_group)
-    routes.add("GET", "/os-server-groups/<group_id>", show_server_group)
-    routes.add("DELETE", "/os-server-groups/<group_id>", show_server_group)

@@ -27,7 +27,9 @@ _PAGES_FIRST = 58
 
 _ACTION = """case operation.kind
  when 'attach_port' then 'attach_interface' when 'detach_port' then 'detach_interface'
- when 'snapshot' then 'createImage' when 'extend_volume' then 'extend_volume'
+ when 'snapshot' then 'createImage' when 'resize' then
+   case when (operation.arguments->>'revert')::boolean then 'revertResize' else 'resize' end
+ when 'extend_volume' then 'extend_volume'
  else operation.kind end"""
 
 _BASIC = (
@@ -37,11 +39,12 @@ _BASIC = (
     Member("user_id", "operation.user_id", TEXT_OR_NULL),
     Member("project_id", "operation.project_id", TEXT_OR_NULL),
     Member("start_time", microsecond("operation.created_at"), MICROSECOND),
-    # Why it waits, while it waits; there is no other place for that.
+    # Why it waits, while it waits, or what is still to come; there is no other place for that.
     Member(
         "message",
         "case when operation.state = 'failed' then 'Error'"
-        " when operation.finished_at is null then nullif(operation.reason, '') end",
+        " when operation.finished_at is null or operation.state = 'succeeded'"
+        " then nullif(operation.reason, '') end",
         TEXT_OR_NULL,
     ),
     Member(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CODES_FIRST = 2
 _OTHERS_FIRST = 10
 _PAGES_FIRST = 35
-_GENERATED_LAST = 91
+GENERATED_LAST = 91
 
 
 class NewKeyPair(Struct, forbid_unknown_fields=True):
@@ -131,7 +131,7 @@ def _refuse_by_version(wanted: NewKeyPair, minor: int) -> None:
                 f"Additional properties are not allowed ('{name}' was unexpected) in "
                 f"microversion 2.{minor}."
             )
-    if wanted.public_key is None and minor > _GENERATED_LAST:
+    if wanted.public_key is None and minor > GENERATED_LAST:
         raise BadRequest("Invalid input: 'public_key' is a required property.")
 
 

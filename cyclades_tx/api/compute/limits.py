@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cyclades_tx.api.compute.documents import NUMBER
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.api.frame import Call
-from cyclades_tx.flows.keypairs import MOST as KEY_PAIRS
-from cyclades_tx.model import quota
+from cyclades_tx.errors import Forbidden
+from cyclades_tx.flows.quotas import COUNTED, FIXED, HELD
 
-METADATA_ITEMS = 128
+METADATA_ITEMS = FIXED["metadata_items"]
 _NETWORK_LAST = 35
 _IMAGE_META_LAST = 38
 _FILES_LAST = 56
 
 
-def maximum(resource: str, divisor: int = 1) -> str:
+def _held(resources: Sequence[str], what: str) -> str:
+    """The SQL of something about the one of several resources that has the least room."""
+    names = ", ".join(f"'{each}'" for each in resources)
+    return (
+        f"(select {what} from holding where holding.project_id::text = given.project_id"
+        f" and holding.resource in ({names}) order by holding.maximum - holding.used"
+        " - holding.reserved nulls last, holding.resource desc limit 1)"
+    )
+
+
+def maximum(resources: Sequence[str], divisor: int = 1) -> str:
     """The SQL of a limit; no row and null are no limit, which is -1."""
-    return (
-        "coalesce((select holding.maximum from holding where holding.project_id::text ="
-        f" given.project_id and holding.resource = '{resource}') / {divisor}, -1)"
-    )
+    return f"coalesce({_held(resources, 'holding.maximum')} / {divisor}, -1)"
 
 
-def used(resource: str, divisor: int = 1, column: str = "used + holding.reserved") -> str:
+def used(
+    resources: Sequence[str], divisor: int = 1, column: str = "used + holding.reserved"
+) -> str:
     """The SQL of what is used; a unit that is begun counts."""
+    what = f"(holding.{column} + {divisor} - 1) / {divisor}"
+    return f"coalesce({_held(resources, what)}, 0)"
+
+
+def counted(name: str) -> str:
+    """The SQL of a limit of what is counted where it is made."""
     return (
-        f"coalesce((select (holding.{column} + {divisor} - 1) / {divisor} from holding"
-        f" where holding.project_id::text = given.project_id and holding.resource = '{resource}')"
-        ", 0)"
+        "coalesce((select project_limit.maximum from project_limit where"
+        f" project_limit.project_id::text = given.project_id and project_limit.name = '{name}'),"
+        f" (select quota_default.maximum from quota_default where quota_default.name = '{name}'),"
+        f" {COUNTED[name]})"
     )
+
+
+def _maximum(name: str) -> str:
+    return maximum(*HELD[name])
+
+
+def _used(name: str) -> str:
+    return used(*HELD[name])
 
 
 def _number(name: str, sql: str | int, last: int | None = None) -> Member:
@@ -42,25 +67,28 @@ ABSOLUTE = Document(
     "AbsoluteLimits",
     (
         _number("maxServerMeta", METADATA_ITEMS),
-        _number("maxTotalInstances", maximum(quota.VM)),
-        _number("maxTotalKeypairs", KEY_PAIRS),
-        _number("maxTotalCores", maximum(quota.CPU)),
-        _number("maxTotalRAMSize", maximum(quota.RAM, quota.MIB)),
-        _number("maxServerGroups", 0),
-        _number("maxServerGroupMembers", 0),
-        _number("totalCoresUsed", used(quota.CPU)),
-        _number("totalInstancesUsed", used(quota.VM)),
-        _number("totalRAMUsed", used(quota.RAM, quota.MIB)),
-        _number("totalServerGroupsUsed", 0),
+        _number("maxTotalInstances", _maximum("instances")),
+        _number("maxTotalKeypairs", FIXED["key_pairs"]),
+        _number("maxTotalCores", _maximum("cores")),
+        _number("maxTotalRAMSize", _maximum("ram")),
+        _number("maxServerGroups", counted("server_groups")),
+        _number("maxServerGroupMembers", counted("server_group_members")),
+        _number("totalCoresUsed", _used("cores")),
+        _number("totalInstancesUsed", _used("instances")),
+        _number("totalRAMUsed", _used("ram")),
+        _number(
+            "totalServerGroupsUsed",
+            "(select count(*) from server_group where project_id::text = given.project_id)",
+        ),
         _number("maxSecurityGroups", -1, _NETWORK_LAST),
         _number("maxSecurityGroupRules", -1, _NETWORK_LAST),
-        _number("maxTotalFloatingIps", maximum(quota.FLOATING_IP), _NETWORK_LAST),
+        _number("maxTotalFloatingIps", _maximum("floating_ips"), _NETWORK_LAST),
         _number(
             "totalSecurityGroupsUsed",
             "(select count(*) from security_group where project_id::text = given.project_id)",
             _NETWORK_LAST,
         ),
-        _number("totalFloatingIpsUsed", used(quota.FLOATING_IP), _NETWORK_LAST),
+        _number("totalFloatingIpsUsed", _used("floating_ips"), _NETWORK_LAST),
         _number("maxImageMeta", METADATA_ITEMS, _IMAGE_META_LAST),
         _number("maxPersonality", 5, _FILES_LAST),
         _number("maxPersonalitySize", 10_240, _FILES_LAST),
@@ -73,8 +101,11 @@ def mount(routes: Routes, database: Any) -> None:
 
     async def show(call: Call) -> bytes:
         project_id = call.who.project_id
-        if call.who.admin:
-            project_id = call.query("tenant_id") or project_id
+        asked = call.query("tenant_id")
+        if asked not in (None, "", project_id):
+            if not call.who.admin:
+                raise Forbidden("Policy does not allow this request to be performed.")
+            project_id = asked
         text = ABSOLUTE.text(call.minor)
         body: bytes = await database.document(
             f'select \'{{"limits": {{"rate": [], "absolute": \' || {text} || \'}}}}\''

@@ -100,7 +100,7 @@ class Wanted(Struct, forbid_unknown_fields=True):
 
 
 class Body(Struct, forbid_unknown_fields=True):
-    """The whole body; hints to the scheduler are taken and have no effect."""
+    """The whole body; of the hints to the scheduler ``group`` has an effect."""
 
     server: Wanted
     hints: dict[str, Any] | None = field(default=None, name="os:scheduler_hints")
@@ -129,7 +129,8 @@ def new_server(call: Call) -> Asked:
 
     :raise BadRequest: with a sentence that names what is wrong.
     """
-    wanted = call.json(_DECODER).server
+    body = call.json(_DECODER)
+    wanted = body.server
     refuse_by_version(wanted, call.minor)
     image_ref = _image(wanted)
     least = count("min_count", wanted.min_count)
@@ -156,8 +157,8 @@ def new_server(call: Call) -> Asked:
         networks=_networks(wanted, call.minor),
         key_name=wanted.key_name,
         metadata=metadata_of(wanted.metadata or {}),
-        user_data=None if wanted.user_data is None else _user_data(wanted.user_data),
-        personality=tuple(_file(each) for each in wanted.personality or ()),
+        user_data=None if wanted.user_data is None else user_data_of(wanted.user_data),
+        personality=tuple(personality_of(each) for each in wanted.personality or ()),
         admin_password=wanted.adminPass or None,
         # Each once: clients repeat them.
         security_groups=tuple(dict.fromkeys(each.name for each in groups)) if groups else None,
@@ -171,8 +172,25 @@ def new_server(call: Call) -> Asked:
         access_ipv4=address_of("accessIPv4", wanted.accessIPv4, 4),
         access_ipv6=address_of("accessIPv6", wanted.accessIPv6, 6),
         disk_config=disk_config,
+        group_ref=_group({**(body.old_hints or {}), **(body.hints or {})}),
     )
     return Asked(new, truth("return_reservation_id", wanted.return_reservation_id))
+
+
+def _group(hints: dict[str, Any]) -> str | None:
+    """The server group among the hints, or None.
+
+    :raise BadRequest: when it is no id.
+    """
+    group = hints.get("group")
+    # Some clients write each hint as a list.
+    if isinstance(group, list) and len(group) == 1:
+        group = group[0]
+    if group is None:
+        return None
+    if not isinstance(group, str) or UUID.fullmatch(group.lower()) is None:
+        raise BadRequest("Invalid input for field/attribute group: it is the id of a server group.")
+    return group
 
 
 def refuse_by_version(wanted: Struct, minor: int) -> None:
@@ -325,13 +343,15 @@ def decoded(what: str, text: str) -> bytes:
         raise BadRequest(f"Invalid input for field/attribute {what}: it is not base64.") from None
 
 
-def _user_data(text: str) -> bytes:
+def user_data_of(text: str) -> bytes:
+    """What a machine is told at its first boot, or BadRequest."""
     if len(text) > USER_DATA_CHARACTERS:
         raise BadRequest(f"user_data may have at most {USER_DATA_CHARACTERS} characters of base64.")
     return decoded("user_data", text)
 
 
-def _file(each: File) -> Personality:
+def personality_of(each: File) -> Personality:
+    """A file for the new machine, or BadRequest."""
     if not 1 <= len(each.path) <= 255 or not each.path.isprintable():
         raise BadRequest("Invalid path in personality.")
     return Personality(each.path, decoded("personality", each.contents))

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api.compute.documents import (
+    BOOLEAN,
+    MICROSECOND,
+    NULL,
+    TEXT,
+    array,
+    mapping,
+    microsecond,
+    record,
+)
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.frame import Call
 
@@ -24,7 +34,19 @@ def _list(hosts: str) -> str:
 
 
 _PLAIN = _list("null::text")
-_DETAIL = _list("'{}'::json")
+_DETAIL = _list(
+    "json_build_object(cluster.name, json_build_object('nova-compute', json_build_object("
+    f"'available', {_AVAILABLE}, 'active', not cluster.drained, 'updated_at',"
+    f" {microsecond('cluster.statistics_at')})))"
+)
+
+_ZONE_FACTS = {"zoneName": TEXT, "zoneState": record(available=BOOLEAN)}
+_HOST = record(
+    **{"nova-compute": record(available=BOOLEAN, active=BOOLEAN, updated_at=MICROSECOND)}
+)
+#: The schemas of the replies, for everyone and for administrators.
+ZONES = record(availabilityZoneInfo=array(record(**_ZONE_FACTS, hosts=NULL)))
+ZONES_DETAIL = record(availabilityZoneInfo=array(record(**_ZONE_FACTS, hosts=mapping(_HOST))))
 
 
 def mount(routes: Routes, database: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cyclades_tx.api import openapi
 from cyclades_tx.api.errors import keystone_fault
 from cyclades_tx.api.frame import Call, Frame, Handler, Service
 from cyclades_tx.api.identity import catalog as catalog_views
@@ -12,6 +13,7 @@ from cyclades_tx.api.identity import versions
 from cyclades_tx.api.identity.address import ClientAddress
 from cyclades_tx.api.identity.application_credentials import Credentials
 from cyclades_tx.api.identity.auth import Auth
+from cyclades_tx.api.identity.openapi import REFERENCE
 from cyclades_tx.api.identity.projects import Projects
 from cyclades_tx.api.identity.roles import Roles
 from cyclades_tx.api.identity.users import Users
@@ -117,3 +119,4 @@ def mount(
     ):
         add("GET", f"/{collection}", catalog_views.listed(collection, items))
         add("GET", f"/{collection}/<item_id>", catalog_views.shown(kind, items))
+    openapi.mount(frame, SERVICE, REFERENCE)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api import openapi
 from cyclades_tx.api.errors import glance_fault
 from cyclades_tx.api.frame import Call, Frame, Reply, Service
 from cyclades_tx.api.image.documents import SCHEMAS
 from cyclades_tx.api.image.images import Images
+from cyclades_tx.api.image.openapi import REFERENCE
 from cyclades_tx.errors import NotFound
 
 SERVICE = Service("image", glance_fault)
@@ -43,6 +45,7 @@ def mount(frame: Frame, database: Any) -> None:
         ("GET", "info/stores", show_stores),
     ):
         frame.endpoint(SERVICE, method, f"{VERSION}/{path}", handler, slash=path != "images")
+    openapi.mount(frame, SERVICE, REFERENCE)
 
 
 def _mount_versions(frame: Frame) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cyclades_tx.api import openapi
 from cyclades_tx.api.errors import neutron_fault
 from cyclades_tx.api.frame import Call, Frame, Handler, Reply, Service
 from cyclades_tx.api.network import extensions, listing
+from cyclades_tx.api.network import tags as network_tags
 from cyclades_tx.api.network.collections import COLLECTIONS, Collection, seen_by
+from cyclades_tx.api.network.openapi import REFERENCE
 from cyclades_tx.api.network.quotas import Quotas
+from cyclades_tx.api.network.routers import RouterWriter
+from cyclades_tx.api.network.writing import IWriter
 from cyclades_tx.errors import NotFound, NotSupported
+from cyclades_tx.flows.network_tags import NetworkTags
 from cyclades_tx.model.ids import parse_uuid
 
 SERVICE = Service("network", neutron_fault)
@@ -29,15 +35,27 @@ _EMPTY = (
 )
 
 
-def mount(frame: Frame, database: Any, limits: Mapping[str, int] | None = None) -> None:
+def mount(
+    frame: Frame,
+    database: Any,
+    limits: Mapping[str, int] | None = None,
+    writers: Mapping[str, IWriter] | None = None,
+    tags: NetworkTags | None = None,
+) -> None:
     """Add the endpoints of Network.
 
     :param limits: of a new project, by the name of the holding (for ``quotas/P/default``).
+    :param writers: what makes, changes and deletes the things of a collection, by its path; one
+        that is not named here is only read.
+    :param tags: of things that can have some.
     """
     frame.mount("/network", SERVICE)
     _mount_versions(frame)
     for collection in COLLECTIONS:
-        _mount_collection(frame, database, collection)
+        writer = (writers or {}).get(collection.path)
+        _mount_collection(frame, database, collection, writer)
+        if isinstance(writer, RouterWriter):
+            writer.mount(frame, SERVICE, VERSION)
     for path, plural, kind in _EMPTY:
         _get(frame, f"{VERSION}/{path}", _nothing(plural), slash=False)
         _get(frame, f"{VERSION}/{path}.json", _nothing(plural), slash=False)
@@ -45,12 +63,18 @@ def mount(frame: Frame, database: Any, limits: Mapping[str, int] | None = None) 
     for path in ("extensions", "extensions.json"):
         _get(frame, f"{VERSION}/{path}", extensions.list_extensions, slash=False)
     _get(frame, f"{VERSION}/extensions/<alias>", extensions.show_extension)
+    if tags is not None:
+        network_tags.mount(frame, SERVICE, VERSION, tags)
     quotas = Quotas(database, limits or {})
     for suffix in ("", ".json"):
         # "details.json" is what clients send.
         _get(frame, f"{VERSION}/quotas/<project>/details{suffix}", quotas.details)
         _get(frame, f"{VERSION}/quotas/<project>/default{suffix}", quotas.default)
-    _get(frame, f"{VERSION}/quotas/<project>", _without_suffix(quotas.show))
+    one = f"{VERSION}/quotas/<project>"
+    _get(frame, one, _without_suffix(quotas.show))
+    frame.endpoint(SERVICE, "PUT", one, _without_suffix(quotas.change), admin=True)
+    frame.endpoint(SERVICE, "DELETE", one, _without_suffix(quotas.reset), admin=True)
+    openapi.mount(frame, SERVICE, REFERENCE)
 
 
 def _get(frame: Frame, path: str, handler: Handler, slash: bool = True) -> None:
@@ -92,15 +116,29 @@ def _mount_versions(frame: Frame) -> None:
     frame.endpoint(SERVICE, "GET", VERSION, version, token=False)
 
 
-def _mount_collection(frame: Frame, database: Any, collection: Collection) -> None:
+def _mount_collection(
+    frame: Frame, database: Any, collection: Collection, writer: IWriter | None
+) -> None:
     async def list_all(call: Call) -> Reply | bytes:
         return await listing.list_all(database, call, collection)
 
     async def show(call: Call, ref: str) -> bytes:
         return await listing.show(database, call, collection, ref)
 
-    async def create(_call: Call) -> Reply:
+    async def create(call: Call) -> Reply:
+        if writer is not None:
+            return await writer.create(call)
         raise NotSupported(f"This service cannot make a {collection.label.lower()} yet.")
+
+    async def update(call: Call, ref: str) -> Reply:
+        if writer is not None:
+            return await writer.update(call, ref.removesuffix(".json"))
+        return await change(call, ref)
+
+    async def delete(call: Call, ref: str) -> Reply:
+        if writer is not None:
+            return await writer.delete(call, ref.removesuffix(".json"))
+        return await change(call, ref)
 
     async def change(call: Call, ref: str) -> Reply:
         uuid = parse_uuid(ref.removesuffix(".json"))
@@ -119,8 +157,8 @@ def _mount_collection(frame: Frame, database: Any, collection: Collection) -> No
         frame.endpoint(SERVICE, "POST", path, create, slash=False)
     one = f"{VERSION}/{collection.path}/<ref>"
     _get(frame, one, show)
-    for method in ("PUT", "DELETE"):
-        frame.endpoint(SERVICE, method, one, change)
+    frame.endpoint(SERVICE, "PUT", one, update)
+    frame.endpoint(SERVICE, "DELETE", one, delete)
 
 
 def _nothing(plural: str) -> Handler:

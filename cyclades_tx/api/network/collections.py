@@ -98,11 +98,22 @@ def _untagged() -> dict[str, Filter]:
 
 
 _NETWORK_OWNER = "coalesce(network.project_id, '')"
-_TAGGED = "select from network_user_tag t where t.network_id = network.id and t.tag = any({values})"
-_ALL_TAGS = (
-    "(select count(*) from network_user_tag t where t.network_id = network.id"
-    " and t.tag = any({values})) = cardinality({values})"
-)
+
+
+def _tagged(table: str) -> dict[str, Filter]:
+    """The filters by tag of things that have a table of them."""
+    rows = (
+        f"select from {table}_user_tag t where t.{table}_id = {table}.id"
+        " and t.tag = any({values})"
+    )
+    every = f"({rows.replace('select', 'select count(*)', 1)}) = cardinality({{values}})"
+    return {
+        "tags": Filter(every, sortable=False),
+        "tags-any": Filter(f"exists ({rows})", sortable=False),
+        "not-tags": Filter(f"not ({every})", sortable=False),
+        "not-tags-any": Filter(f"not exists ({rows})", sortable=False),
+    }
+
 
 NETWORKS = Collection(
     "networks",
@@ -122,10 +133,7 @@ NETWORKS = Collection(
         "shared": Filter("network.shared", BOOLEAN),
         "router:external": Filter("network.external", BOOLEAN),
         "mtu": Filter("network.mtu", NUMBER),
-        "tags": Filter(_ALL_TAGS, sortable=False),
-        "tags-any": Filter(f"exists ({_TAGGED})", sortable=False),
-        "not-tags": Filter(f"not ({_ALL_TAGS})", sortable=False),
-        "not-tags-any": Filter(f"not exists ({_TAGGED})", sortable=False),
+        **_tagged("network"),
         "subnets": Filter(
             "exists (select from subnet s where s.network_id = network.id"
             " and s.uuid = any({values}))",
@@ -148,7 +156,7 @@ SUBNETS = Collection(
     {
         **_common("subnet", _NETWORK_OWNER),
         **_dated("subnet"),
-        **_untagged(),
+        **_tagged("subnet"),
         "name": Filter("subnet.name"),
         "network_id": Filter("network.uuid", UUID),
         "ip_version": Filter("family(subnet.cidr)", NUMBER),
@@ -169,7 +177,8 @@ PORTS = Collection(
     "Port",
     documents.PORT,
     "port join network on network.id = port.network_id",
-    _own("port"),
+    # The interface of a floating IP is shown as that, not as a port of its project.
+    "(%s::boolean or (port.project_id = %s::text and port.device_owner <> 'network:floatingip'))",
     {
         **_common("port", "port.project_id"),
         **_dated("port"),
@@ -245,7 +254,7 @@ FLOATING_IPS = Collection(
     " join address on address.id = floating_ip.address_id"
     " left join port on port.id = floating_ip.port_id"
     " left join router on router.id = floating_ip.router_id",
-    _own("floating_ip"),
+    f"({_own('floating_ip')} and floating_ip.released_at is null)",
     {
         **_common("floating_ip", "floating_ip.project_id"),
         **_dated("floating_ip"),
@@ -259,7 +268,7 @@ FLOATING_IPS = Collection(
         ),
         "port_id": Filter("port.uuid", UUID),
         "router_id": Filter("router.uuid", UUID),
-        "status": Filter("case when port.id is null then 'DOWN' else 'ACTIVE' end"),
+        "status": Filter(documents.FLOATING_STATUS),
     },
 )
 

@@ -64,6 +64,17 @@ def _standard(table: str, tags: str = _EMPTY) -> list[Member]:
     ]
 
 
+#: The flavor in Neutron's words, and the number of a bridge in its pool.
+NETWORK_TYPE = (
+    "case network.flavor when 'CUSTOM' then 'flat' when 'PHYSICAL_VLAN' then 'vlan'"
+    " else lower(network.flavor) end"
+)
+NETWORK_TYPES: dict[str, Any] = {"enum": ["flat", "vlan", "mac_filtered", "ip_less_routed"]}
+SEGMENTATION_ID = (
+    "case when network.flavor = 'PHYSICAL_VLAN'"
+    " then substring(network.link from '([0-9]{1,18})$')::bigint end"
+)
+
 NETWORK = Document(
     "Network",
     [
@@ -83,6 +94,9 @@ NETWORK = Document(
         Member("availability_zones", _EMPTY, NOTHING),
         Member("availability_zone_hints", _EMPTY, NOTHING),
         Member("port_security_enabled", "true", BOOLEAN),
+        Member("provider:network_type", NETWORK_TYPE, NETWORK_TYPES, admin=True),
+        Member("provider:physical_network", "network.link", TEXT, admin=True),
+        Member("provider:segmentation_id", SEGMENTATION_ID, NUMBER_OR_NULL, admin=True),
         *_standard(
             "network",
             _list("t.tag", "network_user_tag t where t.network_id = network.id", "t.tag"),
@@ -119,7 +133,10 @@ SUBNET = Document(
         Member("ipv6_ra_mode", "subnet.ipv6_ra_mode", TEXT_OR_NULL),
         Member("ipv6_address_mode", "subnet.ipv6_address_mode", TEXT_OR_NULL),
         Member("subnetpool_id", "null", NULL),
-        *_standard("subnet"),
+        *_standard(
+            "subnet",
+            _list("t.tag", "subnet_user_tag t where t.subnet_id = subnet.id", "t.tag"),
+        ),
     ],
 )
 
@@ -207,6 +224,12 @@ ROUTER = Document(
     ],
 )
 
+#: Whether the interface of a floating IP is there.
+FLOATING_STATUS = (
+    "case when port.id is not null and exists (select from port x where x.id = address.port_id"
+    " and x.state = 'active') then 'ACTIVE' else 'DOWN' end"
+)
+
 FLOATING_IP = Document(
     "FloatingIP",
     [
@@ -224,7 +247,7 @@ FLOATING_IP = Document(
         Member("router_id", "router.uuid", TEXT_OR_NULL),
         Member(
             "status",
-            "case when port.id is null then 'DOWN' else 'ACTIVE' end",
+            FLOATING_STATUS,
             {"enum": ["ACTIVE", "DOWN"]},
         ),
         Member(

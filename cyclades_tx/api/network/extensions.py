@@ -14,6 +14,8 @@ _DONE = (
     ("security-group", "security-group", "Groups of rules for the traffic of ports."),
     ("quotas", "Quota management support", "The limits of a project."),
     ("quota_details", "Quota details management support", "Limits, use and reservations."),
+    ("quota-check-limit", "Quota limits checked", "Limits below what is used are refused."),
+    ("provider", "Provider Network", "The flavor and the bridge, for administrators."),
     ("pagination", "Pagination support", "Lists by pages, with links."),
     ("sorting", "Sorting support", "Lists in a chosen order."),
     ("project-id", "project_id field enabled", "project_id beside tenant_id."),
@@ -22,6 +24,7 @@ _DONE = (
     ("standard-attr-description", "standard-attr-description", "A description of each thing."),
     ("standard-attr-timestamp", "Resource timestamps", "When a thing was made and changed."),
     ("standard-attr-revisions", "Resource revision numbers", "How often a thing was changed."),
+    ("revision-if-match", "If-Match constraints", "Changes that depend on the revision."),
     ("fip-port-details", "Floating IP Port Details Extension", "The port of a floating IP."),
 )
 

@@ -17,6 +17,8 @@ class Misbehavior(StrEnum):
     FAIL_JOB = "fail-job"
     #: The OS script of a create fails: job error, but the instance stays, stopped.
     FAIL_OS = "fail-os"
+    #: The job of a change succeeds, but the running machine takes no notice of it.
+    FAIL_HOTPLUG = "fail-hotplug"
     #: Every reply comes ``seconds`` late; what is asked for is done at once.
     SLOW = "slow"
     #: The request is carried out, then the connection is closed without a reply.
@@ -35,6 +37,7 @@ class Behavior:
 
     :ivar name: a regular expression; only requests about an instance or network with a name
         that it matches from the beginning. None: every request.
+    :ivar path: a regular expression; only requests with a path of which it matches a part.
     :ivar methods: only requests with these HTTP methods; empty: all that the kind makes sense for.
     :ivar times: how often it still happens; None: until it is cleared.
     """
@@ -47,14 +50,18 @@ class Behavior:
     seconds: float = 0.0
     status: int = 503
     message: str = "told to misbehave"
+    path: str | None = None
 
-    def applies(self, method: str, names: tuple[str, ...], changing: bool) -> bool:
+    def applies(self, method: str, names: tuple[str, ...], changing: bool, path: str = "") -> bool:
         """Whether a request is one that this concerns."""
         if self.methods and method not in self.methods:
             return False
-        if self.kind in (Misbehavior.REFUSE, Misbehavior.FAIL_JOB) and not changing:
+        changes = (Misbehavior.REFUSE, Misbehavior.FAIL_JOB, Misbehavior.FAIL_HOTPLUG)
+        if self.kind in changes and not changing:
             return False
         if self.kind is Misbehavior.FAIL_OS and not (changing and method == "POST"):
+            return False
+        if self.path is not None and re.search(self.path, path) is None:
             return False
         return self.name is None or any(re.match(self.name, name) for name in names)
 
@@ -75,6 +82,8 @@ class Behaviors:
             behavior = Behavior(self._next, Misbehavior(kind), **parts)
             if behavior.name is not None:
                 re.compile(behavior.name)
+            if behavior.path is not None:
+                re.compile(behavior.path)
             if behavior.times is not None and not isinstance(behavior.times, int):
                 raise TypeError("times is a whole number")
             behavior = replace(
@@ -101,13 +110,13 @@ class Behaviors:
         return before - len(self._all)
 
     def take(
-        self, method: str, names: tuple[str, ...], changing: bool
+        self, method: str, names: tuple[str, ...], changing: bool, path: str = ""
     ) -> dict[Misbehavior, Behavior]:
         """Return what happens to this request, and count it as having happened."""
         taken: dict[Misbehavior, Behavior] = {}
         kept: list[Behavior] = []
         for behavior in self._all:
-            if behavior.kind in taken or not behavior.applies(method, names, changing):
+            if behavior.kind in taken or not behavior.applies(method, names, changing, path):
                 kept.append(behavior)
                 continue
             taken[behavior.kind] = behavior

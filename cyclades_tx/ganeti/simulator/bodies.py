@@ -121,6 +121,20 @@ def reinstall(name: str, body: dict[str, Any]) -> list[Op]:
     return ops
 
 
+def grow(name: str, index: str, body: dict[str, Any]) -> Op:
+    """Return the opcode of ``POST /2/instances/NAME/disk/INDEX/grow``."""
+    known = {**_COMMON, "amount": int, "absolute": bool, "wait_for_sync": bool}
+    check("OpInstanceGrowDisk", body, known)
+    if not index.isdecimal() or not isinstance(body.get("amount"), int):
+        raise _wrong("OpInstanceGrowDisk", "amount" if index.isdecimal() else "disk")
+    return {
+        **body,
+        "OP_ID": "OP_INSTANCE_GROW_DISK",
+        "instance_name": name,
+        "disk": int(index),
+    }
+
+
 def network_add(body: dict[str, Any]) -> Op:
     """Return the opcode of ``POST /2/networks``."""
     check("OpNetworkAdd", body, _NETWORK)

@@ -56,8 +56,7 @@ class Opcodes:
             "OP_INSTANCE_STARTUP": self._startup,
             "OP_INSTANCE_SHUTDOWN": self._shutdown,
             "OP_INSTANCE_REBOOT": self._startup,
-            "OP_INSTANCE_SET_PARAMS": self._set_params,
-            "OP_INSTANCE_REINSTALL": self._reinstall,
+            "OP_INSTANCE_GROW_DISK": self._grow,
             "OP_TAGS_SET": self._tags_set,
             "OP_TAGS_DEL": self._tags_del,
             "OP_NETWORK_ADD": self._network_add,
@@ -84,16 +83,21 @@ class Opcodes:
             "* running the instance OS create scripts...",
         ]
 
-    def finish(self, op: Op, os_fault: str | None = None) -> Any:
+    def finish(self, op: Op, os_fault: str | None = None, hotplug: bool = True) -> Any:
         """End an opcode; return its result.
 
         :param os_fault: the last words of an OS script that is to fail.
+        :param hotplug: whether a running machine takes notice of changed devices.
         :raise OpcodeError: when it cannot be done.
         """
         if op.get("dry_run"):
             return None
         if op["OP_ID"] == "OP_INSTANCE_CREATE":
             return self._installed(op, os_fault)
+        if op["OP_ID"] == "OP_INSTANCE_REINSTALL":
+            return self._reinstall(op, os_fault)
+        if op["OP_ID"] == "OP_INSTANCE_SET_PARAMS":
+            return self._set_params(op, hotplug)
         return self._ends[op["OP_ID"]](op)
 
     # Instances
@@ -235,14 +239,36 @@ class Opcodes:
     def _shutdown(self, op: Op) -> None:
         self._change(self._has.instance(op["instance_name"]), admin_up=False, running=False)
 
-    def _reinstall(self, op: Op) -> None:
+    def _grow(self, op: Op) -> None:
         instance = self._has.instance(op["instance_name"])
+        disks, index = list(instance.disks), op["disk"]
+        if index >= len(disks):
+            raise prerequisite(f"Invalid disk index: {index}", "wrong_input")
+        old: int = disks[index].size
+        size = op["amount"] if op.get("absolute") else old + op["amount"]
+        if size < old:
+            raise prerequisite(
+                f"Requested size ({size} MiB) is smaller than current disk size ({old} MiB)",
+                "wrong_state",
+            )
+        disks[index] = replace(disks[index], size=size)
+        self._change(instance, disks=tuple(disks))
+
+    def _reinstall(self, op: Op, os_fault: str | None) -> None:
+        instance = self._has.instance(op["instance_name"])
+        if os_fault is not None:
+            raise OpcodeError(
+                "OpExecError",
+                f"Could not install os for instance {instance.name} on node {instance.pnode}: OS "
+                f"create script failed (exited with exit code 1), last lines in the log file:\n"
+                f"{os_fault}",
+            )
         system = op.get("os_type") or instance.os
         self._check_system(system)
         osparams = {**instance.osparams, **(op.get("osparams") or {})}
         self._change(instance, os=system, osparams=osparams)
 
-    def _set_params(self, op: Op) -> list[Any]:
+    def _set_params(self, op: Op, hotplug: bool) -> list[Any]:
         instance = self._has.instance(op["instance_name"])
         asked = ("nics", "disks", "beparams", "hvparams", "osparams", "os_name")
         if not any(op.get(key) for key in asked):
@@ -253,6 +279,9 @@ class Opcodes:
             done.append(self._nic_change(nics, action, which, words))
         for action, which, words in op.get("disks") or ():
             done.append(self._disk_change(disks, action, which, words))
+        if self._with_ports and instance.running and op.get("hotplug_if_possible"):
+            # Only KVM plugs; the others take it as a change for the next start, and say nothing.
+            done += [[device, f"hotplug:{'done' if hotplug else 'failed'}"] for device, _ in done]
         beparams = op.get("beparams") or {}
         vcpus, memory = self._beparams(beparams, instance.vcpus, instance.memory)
         done += [[f"be/{key}", value] for key, value in beparams.items()]

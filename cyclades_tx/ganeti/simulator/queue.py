@@ -215,9 +215,8 @@ class JobQueue:
         results: list[Any] = []
         for index, op in enumerate(job.ops):
             try:
-                results.append(
-                    self._opcodes.finish(op, job.fault_text if job.fault == "os" else None)
-                )
+                os_fault = job.fault_text if job.fault == "os" else None
+                results.append(self._opcodes.finish(op, os_fault, job.fault != "hotplug"))
             except OpcodeError as failure:
                 self._fail(job, index, failure.result, results)
                 break

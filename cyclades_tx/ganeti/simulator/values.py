@@ -107,7 +107,7 @@ class SimJob:
     opstatus: tuple[str, ...] = ()
     results: tuple[Any, ...] = ()
     log: tuple[tuple[float, str], ...] = ()
-    fault: str | None = None  # "job" or "os": it will fail there
+    fault: str | None = None  # "job", "os" or "hotplug": it will fail there
     fault_text: str = ""
 
     @property

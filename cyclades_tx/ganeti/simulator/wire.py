@@ -38,6 +38,12 @@ _EXPLAIN = {
     503: ("Service Unavailable", "The server cannot process the request due to a high load"),
     504: ("Gateway Timeout", "The gateway server did not receive a timely response"),
 }
+#: How the queue calls the misbehavior of a job.
+_FAULTS = {
+    Misbehavior.FAIL_JOB: "job",
+    Misbehavior.FAIL_OS: "os",
+    Misbehavior.FAIL_HOTPLUG: "hotplug",
+}
 _LONGEST_BODY = 16 * 1024 * 1024
 
 Handler = Callable[..., Any]
@@ -104,7 +110,8 @@ class Rapi:
             call = _Call(request, _read_body(request))
             names = tuple(str(name) for name in (*parts.values(), *_names(call.body)))
             method = request.method.decode("ascii")
-            call.taken = cluster.behaviors.take(method, names, writes)
+            path = request.path.decode("latin-1")
+            call.taken = cluster.behaviors.take(method, names, writes, path)
             await self._before(call)
             value = handler(self, call, **parts)
             cluster.flush()
@@ -199,11 +206,10 @@ class Rapi:
             op["reason"] = list(trail)
             if query_dry_run and call.flag("dry-run"):
                 op["dry_run"] = True
-        failing = call.taken.get(Misbehavior.FAIL_JOB) or call.taken.get(Misbehavior.FAIL_OS)
+        failing = next((call.taken[kind] for kind in _FAULTS if kind in call.taken), None)
         if failing is None:
             return cluster.queue.submit(ops)
-        fault = "os" if failing.kind is Misbehavior.FAIL_OS else "job"
-        return cluster.queue.submit(ops, fault, failing.message)
+        return cluster.queue.submit(ops, _FAULTS[failing.kind], failing.message)
 
     # The cluster
 
@@ -340,6 +346,10 @@ class Rapi:
             system, stopped = call.words("os"), call.flag("nostartup")
             body = {"os": system[0] if system else None, "start": not stopped}
         return self.submit(call, bodies.reinstall(name, body))
+
+    @_route(app, "/2/instances/<name>/disk/<index>/grow", "POST", writes=True)
+    def grow_disk(self, call: _Call, name: str, index: str) -> Any:
+        return self.submit(call, [bodies.grow(name, index, call.body)])
 
     @_route(app, "/2/instances/<name>/tags", "GET")
     def tags(self, call: _Call, name: str) -> Any:

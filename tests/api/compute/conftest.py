@@ -11,13 +11,18 @@ import pytest_twisted
 import treq
 from twisted.web.client import HTTPConnectionPool
 
-from cyclades_tx.api.compute import app
+from cyclades_tx.api.compute import app, interfaces
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.site import ApiSite
+from cyclades_tx.flows.floating_ips import FloatingIps
+from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
+from cyclades_tx.flows.networks import Networks
+from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.identity.memory import MemoryIdentity
 from cyclades_tx.model.server import Created, NewServer
 from cyclades_tx.model.who import ADMIN, READER, Who
+from cyclades_tx.sections import GanetiSection, OperationsSection
 from cyclades_tx.testing import builders
 from cyclades_tx.testing.shapes import misfits
 
@@ -152,7 +157,16 @@ async def wire(database: Any, flow: Any) -> Any:
     who = await builders.somebody(database)
     # The links in replies name the address that users see, whatever is listened on.
     frame = Frame(reactor, identity, PUBLIC)
-    app.mount(frame, database, flow, KeyPairs(database))
+    attaching = Interfaces(database, Networks(database), GanetiSection(), OperationsSection())
+    more = interfaces.actions(attaching, FloatingIps(database, attaching), SecurityGroups(database))
+    app.mount(
+        frame,
+        database,
+        flow,
+        KeyPairs(database),
+        interfaces_flow=attaching,
+        more_actions=more,
+    )
     site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     number = port.getHost().port

@@ -471,7 +471,8 @@ async def test_quotas_show_limits_and_use(network: Any, database: Any) -> None:
     await one_of_each(database, who)
     await database.run(
         "insert into holding values (%s, 'cyclades.network.private', 7, 1, 2),"
-        " (%s, 'cyclades.floating_ip', null, 1, 0)",
+        " (%s, 'cyclades.floating_ip', null, 1, 0) on conflict (project_id, resource) do update set"
+        " maximum = excluded.maximum, used = excluded.used, reserved = excluded.reserved",
         (who.project_id, who.project_id),
     )
     path = f"{VERSION}/quotas/{who.project_id}"
