@@ -212,9 +212,7 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
             )
         word = "was sent" if job is None else f"is {job.status}"
         return Wait(f"Job {operation.job_id} {word}.", 2.0)
-    if job.told and (
-        operation.kind == "delete" or operation.step == CLEAN or facts.seen is ABSENT
-    ):
+    if job.told and (operation.kind == "delete" or operation.step == CLEAN or facts.seen is ABSENT):
         return Confirm()
     if job.status is not JobStatus.SUCCESS and job.status is not JobStatus.UNKNOWN:
         # A request that was sent twice has two jobs; the other one may have done it.
