@@ -56,10 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=float(os.environ.get("BENCH_SECONDS", "1")),
+        default=float(os.environ.get("BENCH_SECONDS", "0.5")),
         help="how long each load of each round is (also BENCH_SECONDS)",
     )
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--creates", type=int, default=500)
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a goal is missed")
     said = parser.parse_args(arguments)

@@ -15,13 +15,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
-from cyclades_tx import trial_seed
-from cyclades_tx.config import Config
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator import SimulatorCredentials
 from cyclades_tx.lag import PERIOD_VARIABLE
@@ -227,8 +226,22 @@ class Cloud:
             f'{_QUOTA}[log]\nfile = "service.json"\n'
         )
         self._simulators.start()
-        clouds = self.folder / "clouds.yaml"
-        trial_seed.run(Config.load(self._config), self._simulators.clusters, clouds, self.url)
+        self._seed()
+
+    def _seed(self) -> None:
+        said = {
+            "config": str(self._config),
+            "clusters": [asdict(each) for each in self._simulators.clusters],
+            "clouds": str(self.folder / "clouds.yaml"),
+            "url": self.url,
+        }
+        subprocess.run(
+            [sys.executable, "-m", "bench.seeding"],
+            input=json.dumps(said).encode(),
+            cwd=ROOT,
+            check=True,
+            timeout=60,
+        )
 
     def start_service(self, lag_period_seconds: float | None = None) -> None:
         """Start the service, wait until it is ready, and log in.

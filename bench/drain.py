@@ -37,8 +37,8 @@ insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id)
 insert into cluster (name, position, rapi_host, rapi_username, rapi_password)
   values (%(cluster)s, 0, '127.0.0.1', 'u', '');
 insert into server (name, user_id, project_id, cluster_id, flavor_id, vcpus, memory_mib,
-    reservation_id, state, charge)
-  select 's', repeat('2', 32), repeat('1', 32), c.id, f.id, 1, 128, 'r', 'active', 'on'
+    reservation_id, state, charge, launched_at)
+  select 's', repeat('2', 32), repeat('1', 32), c.id, f.id, 1, 128, 'r', 'active', 'on', now()
   from cluster c, flavor f, generate_series(1, %(servers)s) where f.name = 'bench';
 analyze;
 """

@@ -47,13 +47,14 @@ insert into free_address_range
 values (%(network)s, '10.64.0.2'::inet + %(count)s, '10.65.255.254');
 insert into server (id, name, user_id, project_id, cluster_id, flavor_id, vcpus, memory_mib,
     reservation_id, state, charge, ganeti_status, ganeti_serial, deleted_at, terminated_at,
-    updated_at)
+    updated_at, launched_at)
 overriding system value
 select g, 'server ' || g, %(user)s, md5((g %% 100)::text), %(cluster)s, %(flavor)s, 1, 512, 'r-1',
     case when g <= %(count)s then 'active' else 'deleted' end,
     case when g <= %(count)s then 'on' else 'none' end, 'running', 1,
     case when g > %(count)s then now() - interval '1 day' end,
-    case when g > %(count)s then now() - interval '1 day' end, now() - interval '1 day'
+    case when g > %(count)s then now() - interval '1 day' end, now() - interval '1 day',
+    now() - interval '1 day'
 from generate_series(1, %(count)s + %(count)s / 100) g;
 insert into volume (id, user_id, project_id, size_gib, volume_type_id, local, bootable, status,
     server_id, position, initialised)

@@ -54,6 +54,7 @@ from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.lag import LagSampler, period_seconds
 from cyclades_tx.loops.books import Books
 from cyclades_tx.loops.clusters import Drive, Drives
+from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.loops.outbox import Publisher
 from cyclades_tx.metrics import OpenOperations
@@ -292,6 +293,7 @@ class Cyclades(MultiService):
             world.crash,
             random.Random(),
             world.metrics.drift,
+            Elsewhere(world.reactor, world.database, world.clusters.questions, row.id),
         )
 
     async def _start_admin(self) -> None:

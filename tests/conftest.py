@@ -12,9 +12,11 @@ must have no delayed calls, readers or writers that it had not before.
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,15 +51,36 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what needs real parts, unless they were asked for.
-
-    They all run in one worker, which therefore is the only one that starts real clusters.
-    """
+    """Skip by name what needs real parts, unless they were asked for."""
+    if REAL:
+        return
     for item in items:
         if item.get_closest_marker("real"):
-            item.add_marker(pytest.mark.xdist_group("real"))
-            if not REAL:
-                item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
+            item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give every file with real parts to one worker, the only one that starts them then.
+
+    So it is for the files of each ``xdist_group``. (xdist's own ``loadgroup`` marks the ids of
+    tests, which pytest 9.2 does not let it do.) All other tests go wherever there is time.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    root = config.rootpath
+
+    @functools.cache
+    def group_of(file: str) -> str | None:
+        text = (root / file).read_text()
+        named = re.search(r'xdist_group\("(\w+)"\)', text)
+        return "real" if "pytest.mark.real" in text else named and named[1]
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0]) or nodeid
+
+    return ByGroup(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -22,7 +22,7 @@ from cyclades_tx.identity.tokens import hash_of, new_token
 from cyclades_tx.store import operator_tokens, outbox
 from cyclades_tx.testing import builders
 from cyclades_tx.world import World
-from tests.scenario.cloud import free_port
+from tests.real.ports import free_port
 
 
 class Running:

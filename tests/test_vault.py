@@ -18,7 +18,8 @@ from zope.interface.verify import verifyObject
 from cyclades_tx.errors import BadRequest, CycladesError, Unavailable
 from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
 from tests.real.packages import need
-from tests.scenario.cloud import free_port, until
+from tests.real.ports import free_port
+from tests.scenario.cloud import until
 
 LARGEST = 1_000_000
 

@@ -35,8 +35,13 @@ PREFETCH = 2 * MOST
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 
-#: Rounds in which every message of a commit failed before they, not the database, are blamed.
+#: Rounds in which every message of a commit failed, although the database takes other changes,
+#: before the messages are blamed.
 PATIENT_ROUNDS = 5
+
+#: Pauses between the tries to put a message aside that the dead letters do not take.
+FIRST_ASIDE_SECONDS = 1.0
+LONGEST_ASIDE_SECONDS = 60.0
 
 #: How often facts that are of no more use are thrown away.
 PRUNE_SECONDS = 60.0
@@ -127,6 +132,11 @@ class FactConsumer:
         self._timer: IDelayedCall | None = None
         self._working: Deferred[None] | None = None
         self._pausing: Deferred[None] | None = None
+        #: What could not be put aside, and why it should be; by queue, epoch and tag.
+        self._stuck: dict[tuple[str, int, int], tuple[Delivery, str]] = {}
+        self._stuck_rounds = 0
+        self._rejecting: set[tuple[str, int, int]] = set()
+        self._again: IDelayedCall | None = None
         self._some_stored = False
         self._stopping = False
         self._pruning = LoopingCall(lambda: ensureDeferred(self._prune()))
@@ -144,9 +154,10 @@ class FactConsumer:
         self._stopping = True
         if self._pruning.running:
             self._pruning.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._again = None
         if self._pausing is not None:
             self._pausing.cancel()
         if self._working is not None:
@@ -164,6 +175,10 @@ class FactConsumer:
             raise Unavailable("There is no connection to the broker; polling goes on.")
         if self.paused:
             raise Unavailable("Messages wait for the database.")
+        if self._stuck:
+            raise Unavailable(
+                f"Messages that cannot be put aside: {len(self._stuck)}; see the dead letters."
+            )
 
     @property
     def paused(self) -> bool:
@@ -176,6 +191,8 @@ class FactConsumer:
         if self._epochs.get(delivery.queue) != delivery.epoch:
             # What came over the connection before cannot be acknowledged, and comes again.
             self._epochs[delivery.queue] = delivery.epoch
+            for key in [key for key in self._stuck if key[0] == delivery.queue]:
+                del self._stuck[key]
             self._pending = [
                 item for item in self._pending if item.delivery.queue != delivery.queue
             ]
@@ -214,19 +231,24 @@ class FactConsumer:
 
     async def _settle(self, batch: list[_Item]) -> None:
         """Store a batch, however long that takes; afterwards nothing of it is unsettled."""
-        rounds = 0
+        rounds = fruitless = 0
         while not self._stopping:
             rounds += 1
             self._some_stored = False
             try:
                 failed = await self._store(batch)
+                if failed and not self._some_stored:
+                    # It may not be the messages' fault.
+                    await self._database.transaction(facts.probe, "facts.probe")
             except CycladesError as error:
                 reason = error.message
+            except Exception as error:
+                reason = _words(error)
             else:
                 if not failed:
                     return
-                # Where everything failed it may not be the messages' fault.
-                if self._some_stored or rounds >= PATIENT_ROUNDS:
+                fruitless += 1
+                if self._some_stored or fruitless >= PATIENT_ROUNDS:
                     for item, why in failed:
                         self._counts.messages(item.delivery.queue, "poisonous", 1)
                         self._put_aside(item.delivery, f"cannot be stored: {why}")
@@ -296,13 +318,44 @@ class FactConsumer:
 
     def _put_aside(self, delivery: Delivery, reason: str) -> None:
         self.log.warn("facts.put_aside", queue=delivery.queue, reason=reason)
-        rejecting = self._consumers[delivery.queue].reject(delivery, reason)
-        rejecting.addErrback(self._not_put_aside)
+        self._reject(delivery, reason)
 
-    def _not_put_aside(self, failure: Failure) -> None:
-        # It is unsettled still, and comes again over the next connection.
-        if failure.check(BrokerError, CancelledError) is None:
-            self.log.failure("facts.failed", failure)
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        key = (delivery.queue, delivery.epoch, delivery.tag)
+        if key in self._rejecting:
+            return
+        self._rejecting.add(key)
+
+        def done(_: Any) -> None:
+            self._rejecting.discard(key)
+            if self._stuck.pop(key, None) is not None:
+                self._stuck_rounds = 0
+
+        def not_done(failure: Failure) -> None:
+            self._rejecting.discard(key)
+            # It is unsettled still: it comes again over the next connection, or is put aside
+            # over this one when the dead letters are there again.
+            if failure.check(BrokerError, CancelledError) is None:
+                self.log.failure("facts.failed", failure)
+            if not self._stopping and self._epochs.get(delivery.queue) == delivery.epoch:
+                self._stuck[key] = (delivery, reason)
+                self._put_aside_again()
+
+        rejecting = self._consumers[delivery.queue].reject(delivery, reason)
+        rejecting.addCallbacks(done, not_done)
+
+    def _put_aside_again(self) -> None:
+        if self._again is not None:
+            return
+        self._stuck_rounds += 1
+        seconds = backoff_seconds(self._stuck_rounds, FIRST_ASIDE_SECONDS, LONGEST_ASIDE_SECONDS)
+
+        def go() -> None:
+            self._again = None
+            for delivery, reason in list(self._stuck.values()):
+                self._reject(delivery, reason)
+
+        self._again = self._clock.callLater(seconds, go)
 
     async def _pause(self, rounds: int, reason: str) -> None:
         seconds = backoff_seconds(rounds, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)

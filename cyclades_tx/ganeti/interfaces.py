@@ -84,6 +84,9 @@ class IClusterQuestions(Interface):
     async def instances(names: tuple[str, ...]) -> dict[str, Instance]:
         """The details of those of the named instances that exist, by name, with one query."""
 
+    async def tagged(tags: tuple[str, ...]) -> dict[str, str]:
+        """The names of instances by those of these tags that they have, with one query."""
+
     async def instances_with(prefix: str) -> Iterator[tuple[Instance, ...]]:
         """The details of every instance whose name begins with ``prefix``, with one query.
 

@@ -105,6 +105,13 @@ class RapiCluster:
         found = (words.instance(row) for row in rows)
         return {instance.name: instance for instance in found}
 
+    async def tagged(self, tags: tuple[str, ...]) -> dict[str, str]:
+        if not tags:
+            return {}
+        rows = await self._wire.query("instance", words.TAG_FIELDS, words.has_one_of(tags))
+        found = [words.tags_of(row) for row in rows]
+        return {tag: name for name, theirs in found for tag in tags if tag in theirs}
+
     async def instances_with(self, prefix: str) -> Iterator[tuple[Instance, ...]]:
         reply = await self._wire.query_apart(
             "instance", words.INSTANCE_FIELDS, words.begins_with(prefix), instance_slices.pack

@@ -37,6 +37,7 @@ INSTANCE_FIELDS = (
     "nic.names", "nic.macs", "nic.ips", "nic.networks.names", "nic.uuids", "nic.modes",
     "nic.links", "disk.names", "disk.sizes", "disk.uuids", "tags", "uuid",
 )  # fmt: skip
+TAG_FIELDS = ("name", "tags")
 GLANCE_FIELDS = ("name", "status", "serial_no")
 NETWORK_FIELDS = (
     "name", "network", "gateway", "network6", "gateway6", "mac_prefix", "group_list", "tags",
@@ -194,6 +195,11 @@ def instance(row: Mapping[str, Any]) -> Instance:
         serial=_integer_or_none(row["serial_no"], "serial number"),
         uuid=_text_or_none(row["uuid"], "uuid") or "",
     )
+
+
+def tags_of(row: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
+    """Return an instance's name and tags from a row of :data:`TAG_FIELDS`."""
+    return _text(row["name"], "instance name"), frozenset(_texts(row["tags"], "tags"))
 
 
 def glance(row: Mapping[str, Any]) -> InstanceGlance:
@@ -426,6 +432,11 @@ def _integer_or_none(value: Any, what: str) -> int | None:
 
 
 # Asking ------------------------------------------------------------------------------------
+
+
+def has_one_of(tags: Iterable[str]) -> list[Any]:
+    """Return the filter for what has at least one of these tags."""
+    return ["|", *(["=[]", "tags", tag] for tag in tags)]
 
 
 def any_of(field: str, values: Iterable[Any]) -> list[Any]:

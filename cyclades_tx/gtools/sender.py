@@ -11,12 +11,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cyclades_tx.gtools.buffer import Buffer, Entry
-from cyclades_tx.mq.interfaces import IBroker, MessageRefused
+from cyclades_tx.mq.interfaces import ExchangeRefused, IBroker, MessageRefused
 
 #: So many are on their way unconfirmed.
 WINDOW = 100
 #: How soon what was not taken is sent again while the connection stands.
 RETRY_SECONDS = 1.0
+#: The longest pause while the broker refuses the exchange.
+LONGEST_RETRY_SECONDS = 30.0
 #: A message that the broker refuses so often is given up, so that the next ones get through.
 MOST_REFUSALS = 5
 #: How soon confirmations are written down; a kill repeats what came within it.
@@ -25,6 +27,9 @@ WRITE_SECONDS = 0.05
 
 class Sender:
     """Sends what is in a buffer whenever there is a connection.
+
+    As long as the exchange is not there or may not be written to, everything waits: that is no
+    fault of a message. One that is refused by itself is given up after some tries.
 
     :ivar refused: how many messages were given up because the broker did not want them.
     """
@@ -43,6 +48,9 @@ class Sender:
         self._underway = 0
         self._round = 0
         self._refusals = (0, 0)
+        #: One at a time after a failure, until one was taken: so it is clear which is refused.
+        self._window = WINDOW
+        self._pause_seconds = RETRY_SECONDS
         self._retry: IDelayedCall | None = None
         self._write: IDelayedCall | None = None
         self._forget: Callable[[], None] | None = None
@@ -70,7 +78,7 @@ class Sender:
         self._sending = True
         try:
             while self._may_send():
-                entries = self._buffer.take(WINDOW - self._underway)
+                entries = self._buffer.take(self._window - self._underway)
                 if not entries:
                     return
                 self._underway += len(entries)
@@ -82,7 +90,7 @@ class Sender:
             self._sending = False
 
     def _may_send(self) -> bool:
-        free = self._underway < WINDOW and self._retry is None
+        free = self._underway < self._window and self._retry is None
         return self._running and free and self._broker.connected
 
     def discard(self) -> int:
@@ -95,16 +103,25 @@ class Sender:
             self._broker.publish, self._exchange, entry.routing_key, entry.body
         )
         published.addCallbacks(
-            lambda _: self._confirmed(entry, here),
+            lambda _: self._taken(entry, here),
             lambda failure: self._failed(failure, entry, here),
         )
         published.addErrback(lambda failure: self.log.failure("sending failed", failure))
 
-    def _confirmed(self, entry: Entry, here: int) -> None:
+    def _taken(self, entry: Entry, here: int) -> None:
         if here != self._round:
             return
-        self._underway -= 1
         self.sent += 1
+        if self._told:
+            self.log.info("the broker takes messages again")
+            self._told = ""
+        self._done(entry)
+
+    def _done(self, entry: Entry) -> None:
+        """The broker has it, or never will."""
+        self._underway -= 1
+        self._window = WINDOW
+        self._pause_seconds = RETRY_SECONDS
         self._buffer.acknowledge(entry.number)
         if self._write is None:
             self._write = self._reactor.callLater(WRITE_SECONDS, self._write_down)
@@ -117,7 +134,16 @@ class Sender:
     def _failed(self, failure: Failure, entry: Entry, here: int) -> None:
         if here != self._round:
             return
-        if failure.check(MessageRefused):
+        self._window = 1
+        pause = RETRY_SECONDS
+        if failure.check(ExchangeRefused):
+            pause = self._pause_seconds
+            self._pause_seconds = min(LONGEST_RETRY_SECONDS, 2 * pause)
+            why = failure.getErrorMessage()
+            if why != self._told:
+                self._told = why
+                self.log.warn("the broker takes nothing: {why}; messages are kept", why=why)
+        elif failure.check(MessageRefused):
             number, times = self._refusals
             self._refusals = (entry.number, times + 1 if number == entry.number else 1)
             if self._refusals[1] >= MOST_REFUSALS:
@@ -127,12 +153,12 @@ class Sender:
                     number=entry.number,
                     error=failure.getErrorMessage(),
                 )
-                self._confirmed(entry, here)
+                self._done(entry)
                 return
         # The whole rest again, also what was confirmed beyond this one: so the order is kept.
         self._begin_again()
         if self._running and self._retry is None:
-            self._retry = self._reactor.callLater(RETRY_SECONDS, self._again)
+            self._retry = self._reactor.callLater(pause, self._again)
 
     def _begin_again(self) -> None:
         self._round += 1
@@ -154,4 +180,5 @@ class Sender:
             if self._retry is not None:
                 self._retry.cancel()
                 self._retry = None
+            self._pause_seconds = RETRY_SECONDS
             self.send()

@@ -15,10 +15,12 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
+from cyclades_tx.ganeti.named import NamedCluster
 from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.drift import Counted, Drift
 from cyclades_tx.loops.driver import Loop
+from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.leases import Lease
 from cyclades_tx.loops.looks import Looks
 from cyclades_tx.loops.network_drift import NetworkDrift, network_rules
@@ -37,6 +39,12 @@ SWEEP_MOST = 500
 
 #: A number of one of our things is never longer.
 _MOST_DIGITS = 18
+
+#: A look at a whole cluster that was not due yet is tried again after that.
+_AGAIN_SECONDS = 0.2
+
+#: Looks because something is gone are so many times as far apart as the last one took.
+_PAUSE_OF_LOOKS = 4.0
 
 #: How often the rows of clusters are looked at, in case a notification was lost.
 CHECK_SECONDS = 15.0
@@ -62,12 +70,13 @@ class Drive:
         crash: Callable[[str], None],
         jitter: random.Random,
         counted: Counted = lambda what, kind, count: None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.name: str = row.name
         self.cluster_id: int = row.id
         self._clock = clock
         self._database = database
-        self._cluster = cluster
+        self._cluster = cluster = NamedCluster(cluster, row.name)
         self._lease = lease
         self._ganeti = ganeti
         self._offline = bool(row.offline)
@@ -86,7 +95,7 @@ class Drive:
             retries,
             crash,
         )
-        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti)
+        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti, elsewhere)
         self.servers: Loop[int] = Loop(
             f"servers of {row.name}",
             clock,
@@ -109,13 +118,15 @@ class Drive:
         self.drift = Drift(
             self.work, self._server_work, self.servers, ganeti, self._offline, jitter, counted
         )
-        self._looks = Looks(self.work, self._changed)
+        self._looks = Looks(self.work, self._changed, self._missing)
+        self._whole: Loop[str] = Loop(f"look at {row.name}", clock, self._whole_turn, 1, jitter)
         self._numbers: Loop[str] = Loop(
             f"numbers of {row.name}", clock, self._refresh_turn, 1, jitter
         )
         self._begun = False
         self._polled_at = -math.inf
         self._poll_took_seconds = 0.0
+        self._poll_runs = False
         self._sweeping = _every(clock, self._sweep)
         self._polling = _every(clock, self._poll_if_due)
 
@@ -135,6 +146,7 @@ class Drive:
                 call.stop()
         await self._looks.stop()
         await self.work.watch.stop()
+        await self._whole.stop()
         await self._numbers.stop()
         await self.drift.stop()
         await self.network_drift.stop()
@@ -188,22 +200,42 @@ class Drive:
         self._server_work.suspect(server_id)
         self.servers.wake(server_id)
 
-    async def _poll_if_due(self) -> None:
+    def _missing(self) -> None:
+        """Some instance is gone. Whether that is believed depends on how many are."""
+        self._whole.wake("look")
+
+    async def _whole_turn(self, _key: str) -> float | None:
+        looked = await self._poll_if_due(pressing=True)
+        return None if looked or self._offline else _AGAIN_SECONDS
+
+    async def _poll_if_due(self, pressing: bool = False) -> bool:
+        """Look at the whole cluster if that is due; return whether it was looked at.
+
+        :param pressing: because an instance is gone: soon, but not all the time.
+        """
         began = self._clock.seconds()
-        due = pace.look_due(
-            began - self._polled_at,
+        since = began - self._polled_at
+        due = pressing and since >= max(
+            self._ganeti.poll_active_seconds, _PAUSE_OF_LOOKS * self._poll_took_seconds
+        )
+        due = due or pace.look_due(
+            since,
             self._poll_took_seconds,
             self.work.watch.busy,
             self.work.watch.told,
             self._ganeti.poll_active_seconds,
             self._ganeti.poll_idle_seconds,
         )
-        if due:
-            self._polled_at = began
-            try:
-                await self._poll()
-            finally:
-                self._poll_took_seconds = self._clock.seconds() - began
+        if not due or self._poll_runs:
+            return False
+        self._polled_at = began
+        self._poll_runs = True
+        try:
+            await self._poll()
+        finally:
+            self._poll_runs = False
+            self._poll_took_seconds = self._clock.seconds() - began
+        return True
 
     async def _poll(self) -> None:
         """Look whether the cluster answers, what is new on it, and what is free."""
@@ -218,6 +250,7 @@ class Drive:
             ):
                 await self.refresh()
         except GanetiError as error:
+            self._cluster.doubt()  # another one may answer then
             if await clusters.set_reachable(self._database, self.cluster_id, False, error.message):
                 self.log.warn("cluster.lost", cluster=self.name, reason=error.message)
             return
@@ -242,7 +275,10 @@ class Drive:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Ask the cluster for its numbers and write them down."""
+        """Ask the cluster for its name and its numbers, and write these down.
+
+        :raise GanetiError: also when its name is not that of its row.
+        """
         info = await self._cluster.info()
         capacity = await self._cluster.capacity()
         groups = await self._cluster.groups()
@@ -375,7 +411,7 @@ class Drives:
         await self._begin(lease)
 
 
-def _every(clock: IReactorTime, work: Callable[[], Awaitable[None]]) -> LoopingCall:
+def _every(clock: IReactorTime, work: Callable[[], Awaitable[Any]]) -> LoopingCall:
     """A call that is repeated although a turn of it fails."""
     log = Logger()
 
@@ -387,7 +423,7 @@ def _every(clock: IReactorTime, work: Callable[[], Awaitable[None]]) -> LoopingC
     return call
 
 
-async def _guarded(work: Callable[[], Awaitable[None]], log: Logger) -> None:
+async def _guarded(work: Callable[[], Awaitable[Any]], log: Logger) -> None:
     try:
         await work()
     except LostLease:

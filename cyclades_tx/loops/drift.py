@@ -44,6 +44,9 @@ JOB_SECONDS = 2.0
 MOST_AT_ONCE = 200
 MEND_SECONDS = 60.0
 
+#: So many findings are judged between two looks at the clock.
+SLICE = 100
+
 #: Most findings of one look that are logged one by one; the table has them all.
 MOST_LINES = 100
 
@@ -90,6 +93,7 @@ class Drift:
         )
         self._mending: set[Deferred[Observed | None]] = set()
         self._stopped = False
+        self._pressed_up_to = 0
         self.loop: Loop[str] = Loop(f"drift of {work.name}", work.clock, self._turn, 1, jitter)
 
     def start(self) -> None:
@@ -142,18 +146,40 @@ class Drift:
         rows = await drift_findings.pressing(self._work.database, cluster_id)
         if not rows:
             return None
-        await self._end_jobs({row.job_id: (row.kind, row.subject) for row in rows if row.job_id})
-        server_ids = sorted({row.server_id for row in rows})[:MOST_AT_ONCE]
-        await self._deal_with(await self._looker.at(server_ids), frozenset(server_ids), 0.0)
+        over = await self._end_jobs(
+            {row.job_id: (row.kind, row.subject) for row in rows if row.job_id}
+        )
+        server_ids = self._pressing_most(rows, over)
+        if server_ids:
+            await self._deal_with(await self._looker.at(server_ids), frozenset(server_ids), 0.0)
         left = await drift_findings.pressing(self._work.database, cluster_id)
-        if any(row.wanted_at is not None and row.server_id not in server_ids for row in left):
-            return 0.0
         return JOB_SECONDS if left else None
 
-    async def _end_jobs(self, keys: dict[int, tuple[str, str]]) -> None:
-        """See how removals have ended; those that failed count as failures."""
+    def _pressing_most(self, rows: list[Any], over: frozenset[int]) -> list[int]:
+        """Which servers to look at now: those whose turn it is, those whose jobs are over.
+
+        What waits for its job needs no look; the others take turns, so that none is kept
+        waiting by some whose look changes nothing.
+
+        :param over: the jobs that have succeeded.
+        """
+        wanted = {row.server_id for row in rows if row.job_id is None}
+        ended = sorted({row.server_id for row in rows if row.job_id in over})
+        begun = sorted(wanted, key=lambda number: (number <= self._pressed_up_to, number))
+        if ended:
+            begun = begun[: max(1, MOST_AT_ONCE - len(ended), MOST_AT_ONCE // 2)]
+        begun = begun[:MOST_AT_ONCE]
+        if begun:
+            self._pressed_up_to = begun[-1]
+        return sorted({*begun, *ended[: MOST_AT_ONCE - len(begun)]})
+
+    async def _end_jobs(self, keys: dict[int, tuple[str, str]]) -> frozenset[int]:
+        """See how removals have ended; those that failed count as failures.
+
+        :return: the jobs that have succeeded.
+        """
         if not keys:
-            return
+            return frozenset()
         jobs = await self._work.cluster.jobs(tuple(keys))
         failed = [
             (keys[number], job.message or f"Job {number} ended with {job.status}.")
@@ -167,6 +193,7 @@ class Drift:
             )
             for (kind, subject), why in failed:
                 self.log.warn("drift.not_mended", kind=kind, subject=subject, reason=why)
+        return frozenset(number for number, job in jobs.items() if job.status is JobStatus.SUCCESS)
 
     async def _deal_with(self, look: Look, only: frozenset[int] | None, seconds: float) -> None:
         """Write down what was found, mend what may be mended, write down what came of it."""
@@ -179,7 +206,7 @@ class Drift:
             if ended:
                 memories = await drift_findings.memories(database, cluster_id)
         now: datetime = await server_records.moment(database)
-        raw = await self._looker.believed(look, memories, whole=only is None)
+        raw = await self._looker.believed(look, memories, whole=only is None, summary=True)
         if look.missing_at_once:
             self.log.error(
                 "drift.mass",
@@ -187,10 +214,10 @@ class Drift:
                 missing=look.missing_at_once,
                 servers=look.at_rest,
             )
-        findings = decide(raw, memories, self._rules, now)
+        findings = await self._decided(raw, memories, now)
 
         async def write(tx: Any) -> drift_findings.Change:
-            change = await drift_findings.save(tx, cluster_id, findings, only)
+            change = await drift_findings.save(tx, cluster_id, findings, only, look.unjudged)
             if only is None:
                 await drift_findings.note_look(
                     tx, cluster_id, seconds, look.instances, look.servers
@@ -205,6 +232,17 @@ class Drift:
         for each in doomed[: self._section.repairs_per_turn]:
             if not self._stopped:
                 await self._remove(each)
+
+    async def _decided(
+        self, raw: list[Finding], memories: dict[tuple[str, str], Memory], now: datetime
+    ) -> list[Finding]:
+        """Decide about many in parts, so that nothing else waits for it."""
+        found: dict[tuple[str, str], Finding] = {}
+        for start in range(0, len(raw), SLICE):
+            part = decide(raw[start : start + SLICE], memories, self._rules, now)
+            found.update((each.key, each) for each in part)
+            await self._looker.breathe()
+        return list(found.values())
 
     def _tell(
         self,
@@ -259,13 +297,12 @@ class Drift:
                     if (memory := memories.get(each.key)) is not None
                 )
                 mending = self._server_work.mend(server_id, insist)
-                self._mending.add(mending)
-                waiting.append((server_id, mending))
+                waiting.append((server_id, self._within(mending)))
                 self._servers.wake(server_id)
             good: list[Finding] = []
             bad: list[tuple[tuple[str, str], str]] = []
             for server_id, mending in waiting:
-                observed = await self._within(mending)
+                observed = await mending
                 if observed is not None:
                     _sort(by_server[server_id], observed, good, bad)
             await self._note(good, bad)
@@ -282,14 +319,17 @@ class Drift:
         finally:
             work.end_looks(server_ids)
 
-    async def _within(self, mending: Deferred[Observed | None]) -> Observed | None:
-        """What came of a mend; None when that is not known in time, or cannot be said."""
-        try:
-            return await mending.addTimeout(MEND_SECONDS, self._work.clock)
-        except (CancelledError, WaitTimeout):
-            return None
-        finally:
+    def _within(self, mending: Deferred[Observed | None]) -> Deferred[Observed | None]:
+        """What came of a mend; None when that is not known in time from now, or cannot be said."""
+
+        def over(result: Any) -> Any:
             self._mending.discard(mending)
+            return result
+
+        self._mending.add(mending)
+        mending.addTimeout(MEND_SECONDS, self._work.clock)
+        mending.addErrback(lambda failure: failure.trap(CancelledError, WaitTimeout) and None)
+        return mending.addBoth(over)
 
     async def _note(self, good: list[Finding], bad: list[tuple[tuple[str, str], str]]) -> None:
         cluster_id = self._work.lease.cluster_id

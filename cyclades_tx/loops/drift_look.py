@@ -16,10 +16,12 @@ from cyclades_tx.model.drift import (
     Finding,
     Memory,
     SentJob,
+    by_the_whole,
     hold_back,
     judge,
     judge_job,
     judge_unclaimed,
+    missing_at_once,
     moved_away,
     suspect_mass,
 )
@@ -40,6 +42,7 @@ class Look:
 
     :ivar at_rest: how many servers should have had an instance.
     :ivar missing_at_once: how many have none, if that is too much to be believed.
+    :ivar unjudged: the servers of which nothing could be said: something moves them.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Look:
     at_rest: int = 0
     instances: int = 0
     missing_at_once: int = 0
+    unjudged: set[int] = field(default_factory=set)
 
 
 class Looker:
@@ -86,7 +90,7 @@ class Looker:
                 await self._judge_up_to(last_id, high, seen, since, look)
                 last_id = high
             left.update(seen)
-            await self._breathe()
+            await self.breathe()
         await self._judge_up_to(last_id, server_records.END, {}, since, look)
         await self._judge_rest(left, since, look)
         await self._judge_jobs(look)
@@ -123,11 +127,16 @@ class Looker:
         return look
 
     async def believed(
-        self, look: Look, memories: Mapping[tuple[str, str], Memory], whole: bool
+        self,
+        look: Look,
+        memories: Mapping[tuple[str, str], Memory],
+        whole: bool,
+        summary: bool = False,
     ) -> list[Finding]:
         """The findings, with what is too bad to be believed left to a person.
 
         :param whole: whether everything was looked at.
+        :param summary: of a mass, return one finding for all that were not known before.
         """
 
         def held(finding: Finding) -> bool:
@@ -137,7 +146,20 @@ class Looker:
         findings = look.findings
         if whole and suspect_mass(findings, look.at_rest):
             look.missing_at_once = sum(each.kind == STALE for each in findings)
-            findings = [hold_back(each) if held(each) else each for each in findings]
+            kept, more = [], 0
+            for each in findings:
+                if not held(each):
+                    kept.append(each)
+                elif not summary or each.key in memories:
+                    kept.append(hold_back(each))
+                else:
+                    more += 1
+                await self.breathe()
+            if more:
+                kept.append(missing_at_once(look.missing_at_once, look.at_rest))
+            findings = kept
+        elif not whole:
+            findings = [by_the_whole(each) if held(each) else each for each in findings]
         if any(map(held, findings)):
             away = await drift_findings.elsewhere(self._database, self._cluster_id)
             findings = [
@@ -153,8 +175,10 @@ class Looker:
             instance = seen.pop(self._names.instance(record.id), None)
             look.servers += 1
             look.at_rest += not record.moving and record.state in ("active", "stopped")
+            if record.moving or record.fresh:
+                look.unjudged.add(record.id)
             look.findings += judge(record, instance, self._names)
-            await self._breathe()
+            await self.breathe()
 
     async def _judge_rest(self, seen: dict[str, Instance], since: Any, look: Look) -> None:
         """What is left of the instances is no server of this cluster."""
@@ -162,11 +186,13 @@ class Looker:
         claims = await server_records.claims(
             self._database, since, [number for number in numbers if number is not None]
         )
-        for name, number in zip(seen, numbers, strict=True):
+        for instance, number in zip(seen.values(), numbers, strict=True):
             claim = None if number is None else claims.get(number)
-            finding = judge_unclaimed(name, claim, self._cluster_id, self._names)
+            finding = judge_unclaimed(instance, claim, self._cluster_id, self._names)
             if finding is not None:
                 look.findings.append(finding)
+            elif number is not None:
+                look.unjudged.add(number)
 
     async def _judge_jobs(self, look: Look, only: frozenset[int] | None = None) -> None:
         rows = await drift_findings.long_sent(
@@ -183,7 +209,7 @@ class Looker:
             if finding is not None:
                 look.findings.append(finding)
 
-    async def _breathe(self) -> None:
+    async def breathe(self) -> None:
         """Let the reactor run when it has waited for us long enough."""
         if self._clock.seconds() - self._worked_since >= TURN_SECONDS:
             await deferLater(self._clock, 0)

@@ -21,6 +21,9 @@ MOST = 300
 #: While messages tell of the ends of jobs, the cluster is asked only at every so many turns.
 TOLD_TURNS = 10
 
+#: So many turns without a message, although jobs run, and messages are not relied on any more.
+SILENT_TURNS = 3
+
 #: What is heard of at the same moment is read together.
 GATHER_SECONDS = 0.005
 
@@ -30,7 +33,8 @@ class JobWatch:
 
     The cluster itself is asked at an interval; when messages come, what they told is read from
     the database instead, and the cluster is asked more rarely, but never not at all. An end that
-    only the cluster knew of shows that messages are missing: then it is asked as often as before.
+    only the cluster knew of shows that messages are missing, and so may a silence: then it is
+    asked as often as before.
 
     :param wake: called with the key of a job that has ended.
     :param active_seconds: the interval while there is a job to watch.
@@ -60,6 +64,8 @@ class JobWatch:
         self._listens = False
         self._told = False
         self._turn = 0
+        #: In which turn the last message was heard of, or the first of these jobs was watched.
+        self._heard_turn = 0
         self._timer: IDelayedCall | None = None
         self._asking: Deferred[None] | None = None
         self._reader: IDelayedCall | None = None
@@ -80,6 +86,8 @@ class JobWatch:
     def watch(self, job_id: int, key: str, operation_id: int) -> None:
         """Look after a job until :meth:`forget`."""
         if job_id not in self._ended:
+            if not self._watched:
+                self._heard_turn = self._turn
             self._unwatch(job_id)
             self._watched[job_id] = (key, operation_id)
             self._jobs_of.setdefault(key, set()).add(job_id)
@@ -98,6 +106,9 @@ class JobWatch:
         :return: whether a job of it is watched.
         """
         self._listens = True
+        if key.startswith("s"):
+            # A network is also woken by ourselves.
+            self._heard_turn = self._turn
         about = self._jobs_of.get(key, ())
         self._read_soon(about)
         return bool(about)
@@ -146,6 +157,8 @@ class JobWatch:
     def _go(self) -> None:
         self._timer = None
         self._turn += 1
+        if self._turn - self._heard_turn > SILENT_TURNS:
+            self._told = False
         if self._told and self._turn % TOLD_TURNS and not self._doubted:
             self._read_soon(self._watched)
             self._plan()
@@ -254,6 +267,7 @@ class JobWatch:
                 self._ask_now()
             elif self._end(told.job):
                 self._told = True
+                self._heard_turn = self._turn
         await self._mark(changed)
 
 

@@ -31,13 +31,17 @@ class Looks:
     that the cluster does not answer is left out: the poll of the whole cluster finds the same.
 
     :param changed: called with the id of each server whose instance is not as it was last seen.
+    :param missing: called when instances are gone: only a look at all says whether to believe it.
     """
 
     log = Logger()
 
-    def __init__(self, work: ClusterWork, changed: Callable[[int], None]) -> None:
+    def __init__(
+        self, work: ClusterWork, changed: Callable[[int], None], missing: Callable[[], None]
+    ) -> None:
         self._work = work
         self._changed = changed
+        self._missing = missing
         self._wanted: set[int] = set()
         self._moving: set[int] = set()
         self._timer: IDelayedCall | None = None
@@ -99,7 +103,9 @@ class Looks:
         )
         for row in rows:
             instance = seen.get(names.instance(row.server_id))
-            if instance is None or (instance.status, instance.serial) != (row.status, row.serial):
+            if instance is None:
+                self._missing()
+            elif (instance.status, instance.serial) != (row.status, row.serial):
                 self._work.keep_look(row.server_id, instance)
                 self._changed(row.server_id)
 

@@ -23,6 +23,7 @@ from cyclades_tx.model.plan import (
     Adopt,
     AskNetwork,
     AskSiblings,
+    Confirm,
     Finish,
     NetworkFacts,
     Submit,
@@ -84,6 +85,10 @@ class NetworkWork:
                     continue
                 if isinstance(step, AskNetwork):
                     facts = await self._look(network_id, operation, facts)
+                    continue
+                if isinstance(step, Confirm):
+                    assert operation.job_id is not None
+                    facts = NetworkFacts(job=await work.watch.confirm(operation.job_id))
                     continue
             except GanetiError as error:
                 return await self._unreachable(operation, error)

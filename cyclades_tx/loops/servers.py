@@ -19,6 +19,7 @@ from cyclades_tx.ganeti.interfaces import (
 )
 from cyclades_tx.loops import procedures
 from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.model import procedure
 from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
 from cyclades_tx.model.job import Job, JobStatus
@@ -31,10 +32,12 @@ from cyclades_tx.model.operation import (
     Operation,
     trail_of,
 )
+from cyclades_tx.model.ownership import Owner, owner_tag
 from cyclades_tx.model.plan import (
     CLEAN,
     Adopt,
     AskInstance,
+    AskOwner,
     AskSecret,
     AskSiblings,
     Confirm,
@@ -60,6 +63,7 @@ class ServerWork:
     """Turns for the servers of one cluster; the key of a turn is the server's id.
 
     :param config_url: makes the URL of the first boot's document from its token.
+    :param elsewhere: finds instances that were moved to other clusters by hand.
     """
 
     log = Logger()
@@ -71,8 +75,10 @@ class ServerWork:
         open_token: Callable[[str, str], str],
         config_url: Callable[[str], str],
         ganeti: GanetiSection,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._work = work
+        self._elsewhere = elsewhere
         self._vault = vault
         self._open_token = open_token
         self._config_url = config_url
@@ -81,6 +87,7 @@ class ServerWork:
         self._told_to_stop: set[int] = set()
         self._asked: dict[int, list[Deferred[servers.Observed | None]]] = {}
         self._insisted: set[int] = set()
+        self._doubted: set[int] = set()
 
     def suspect(self, server_id: int) -> None:
         """Have a server at rest looked at in its next turn: the cluster says something new."""
@@ -129,6 +136,7 @@ class ServerWork:
         return waiting
 
     def _answer(self, server_id: int, observed: servers.Observed | None) -> None:
+        self._insisted.discard(server_id)
         for waiting in self._asked.pop(server_id, ()):
             waiting.callback(observed)
 
@@ -138,7 +146,17 @@ class ServerWork:
         instance = await self._work.instance(server_id)
         lease = self._work.lease
         insisted = server_id in self._insisted
-        self._insisted.discard(server_id)
+        found = await servers.owner_of(self._work.database, server_id)
+        if found is None:
+            return None
+        owner, project_id = found
+        if instance is None:
+            if not insisted and await self._may_be_elsewhere(server_id, owner):
+                return None  # it was moved by hand: nothing of it is given away
+        elif not owner.made(instance):
+            if self._doubt(server_id):
+                self.log.warn("server.not_its_own", server_id=server_id, instance=instance.name)
+            return None  # another's has its name; the loop of drift tells of it
 
         async def write(tx: Any) -> servers.Observed | None:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
@@ -151,10 +169,10 @@ class ServerWork:
             return await servers.observe(tx, server_id, instance, self._work.names)
 
         # Those of one project would wait for its holdings with a connection each.
-        project_id = await servers.project_of(self._work.database, server_id)
         observed: servers.Observed | None = await self._work.database.transaction(
-            write, "server.observe", turn=project_id or ""
+            write, "server.observe", turn=project_id
         )
+        self._doubted.discard(server_id)
         if observed is not None and (observed.rest != observed.before or observed.followed.changes):
             self.log.info(
                 "server.observed",
@@ -167,6 +185,26 @@ class ServerWork:
                 "server.not_followed", server_id=server_id, kind=kind, subject=subject, reason=why
             )
         return observed
+
+    async def _owner(self, server_id: int) -> Owner:
+        found = await servers.owner_of(self._work.database, server_id)
+        assert found is not None  # it has an operation
+        return found[0]
+
+    async def _may_be_elsewhere(self, server_id: int, owner: Owner) -> bool:
+        if self._elsewhere is None:
+            return False
+        name = self._work.names.instance(server_id)
+        where = await self._elsewhere.where(name, owner_tag(owner.uuid))
+        if where and self._doubt(server_id):
+            self.log.warn("server.elsewhere", server_id=server_id, where=where)
+        return bool(where)
+
+    def _doubt(self, server_id: int) -> bool:
+        """Whether that is news: each poll comes upon it again."""
+        news = server_id not in self._doubted
+        self._doubted.add(server_id)
+        return news
 
     async def _advance(self, server_id: int, operation: Operation, deleted: bool) -> float | None:
         """Take steps until the operation is over (None) or waits (a pause in seconds)."""
@@ -198,6 +236,8 @@ class ServerWork:
                     facts = facts.confirmed(await self._confirmed(operation))
                 except GanetiError as error:
                     return await self._unreachable(operation, error)
+            elif isinstance(step, AskOwner):
+                facts = replace(facts, owner=await self._owner(server_id))
             elif isinstance(step, AskSecret):
                 facts = replace(facts, secret_there=await self._secret_there(operation))
             elif isinstance(step, Wait):
@@ -295,6 +335,11 @@ class ServerWork:
     async def _finish(self, operation: Operation, step: Finish) -> None:
         lease = self._work.lease
         job = self._work.watch.ended(operation.job_id)
+        if step.seen is ABSENT and operation.kind not in ("create", "delete"):
+            assert operation.server_id is not None
+            owner = await self._owner(operation.server_id)
+            if await self._may_be_elsewhere(operation.server_id, owner):
+                step = replace(step, seen=UNSEEN)
 
         async def write(tx: Any) -> bool:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
@@ -523,6 +568,7 @@ class ServerWork:
                 "img_format": row.image_format or "none",
             },
             hvparams=dict(self._ganeti.hvparams.get(self._work.hypervisor, {})),
+            tags=(owner_tag(str(row.uuid)),),
             wait_for_sync=self._ganeti.wait_for_sync,
             opportunistic_locking=self._ganeti.opportunistic_locking,
         )

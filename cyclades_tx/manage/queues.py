@@ -50,7 +50,7 @@ class Retried:
     :ivar waiting: how many there were.
     :ivar retried: sent again, and gone from the queue.
     :ivar again: left there, since they had been sent again before.
-    :ivar unknown: left there, since nothing tells where they came from.
+    :ivar unknown: left there, since nothing tells that they came from our exchange.
     :ivar refused: left there, since the broker did not take them.
     """
 
@@ -115,7 +115,9 @@ def retry(settings: Settings, queue: tuple[str, ...], again: bool, limit: int, f
         if queue and missing:
             raise NotFound(f"There is no queue {missing[0]}.", "queue")
         return [
-            await sent_again(world.reactor, broker, name, again, limit)
+            await sent_again(
+                world.reactor, broker, name, again, limit, world.config.broker.exchange
+            )
             for name in names
             if name not in missing
         ]
@@ -163,11 +165,14 @@ async def looked_at(
     }
 
 
-async def sent_again(clock: Any, broker: IBroker, queue: str, again: bool, limit: int) -> Retried:
+async def sent_again(
+    clock: Any, broker: IBroker, queue: str, again: bool, limit: int, exchange: str
+) -> Retried:
     """Send the dead letters of a queue to where they came from.
 
     :param again: also those that were sent again before.
     :param limit: most messages that are looked at; those that come meanwhile are not.
+    :param exchange: the only one that they are sent to.
     """
     outcome = Retried(_plain(queue))
     try:
@@ -192,7 +197,10 @@ async def sent_again(clock: Any, broker: IBroker, queue: str, again: bool, limit
                     break
             left -= 1
             delivery = came.pop(0)
-            if await _send_again(broker, delivery, again, outcome) and consumer is not None:
+            if (
+                await _send_again(broker, delivery, again, exchange, outcome)
+                and consumer is not None
+            ):
                 consumer.acknowledge((delivery,))
         if consumer is not None:
             await consumer.stop()
@@ -206,9 +214,11 @@ async def sent_again(clock: Any, broker: IBroker, queue: str, again: bool, limit
     return outcome
 
 
-async def _send_again(broker: IBroker, dead: Delivery, again: bool, outcome: Retried) -> bool:
+async def _send_again(
+    broker: IBroker, dead: Delivery, again: bool, exchange: str, outcome: Retried
+) -> bool:
     """Send one; say whether it arrived."""
-    target = origin(dead)
+    target = origin(dead, exchange)
     if RETRIED in dead.headers and not again:
         outcome.again += 1
         return False
@@ -231,8 +241,14 @@ async def _send_again(broker: IBroker, dead: Delivery, again: bool, outcome: Ret
     return True
 
 
-def origin(dead: Delivery) -> tuple[str, str] | None:
-    """Exchange and routing key that a dead letter came by; None when nothing tells."""
+def origin(dead: Delivery, ours: str) -> tuple[str, str] | None:
+    """Exchange and routing key that a dead letter came by; None when nothing tells.
+
+    Its sender may have written any of the headers, so that the message goes with our rights to
+    where the sender's do not reach: no exchange but our own is believed.
+
+    :param ours: the exchange that our queues are bound to.
+    """
     exchange = dead.headers.get(ORIGIN_EXCHANGE)
     key: Any = dead.routing_key
     if not isinstance(exchange, str):
@@ -243,12 +259,12 @@ def origin(dead: Delivery) -> tuple[str, str] | None:
         exchange = newest.get("exchange")
         keys = newest.get("routing-keys")
         key = keys[0] if isinstance(keys, list) and keys else None
-    if not isinstance(exchange, str) or not isinstance(key, str):
+    if exchange != ours or not isinstance(key, str):
         return None
     if exchange == dead.exchange and key == dead.routing_key:
         # It would only come back to where it is.
         return None
-    return exchange, key
+    return ours, key
 
 
 async def _opened(world: World) -> IBroker:

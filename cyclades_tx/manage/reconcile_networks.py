@@ -77,7 +77,9 @@ def _fix_options(function: Any) -> Any:
 @click.option("--backend-id", "ids", type=ID, multiple=True, help="Only this cluster.")
 @click.option("--backend-name", "names", type=WORD, multiple=True, help="Only this cluster.")
 @_fix_options
-@click.option("--fix-all", is_flag=True, help="All of these.")
+@click.option(
+    "--fix-all", is_flag=True, help="All of these; a doubtful --fix-missing by name only."
+)
 @click.option(
     "--wait-seconds",
     type=click.FloatRange(0, 3600),
@@ -120,7 +122,7 @@ def reconcile(
             number = len(found[-1].look.findings)
             drained = ", drained" if row.drained else ""
             click.echo(f"{row.name}{drained}: {number} differences.", err=True)
-            await begin(world, found[-1], kinds)
+            await begin(world, found[-1], kinds, doubtful=fixes["fix_missing"])
         await finish(world, found, wait_seconds)
         return found
 
@@ -162,11 +164,16 @@ async def see(world: World, row: Any) -> Seen:
     return Seen(row, found)
 
 
-async def begin(world: World, seen: Seen, kinds: Collection[str]) -> None:
-    """Mend the findings of these kinds, or open the operations that do."""
+async def begin(world: World, seen: Seen, kinds: Collection[str], doubtful: bool = False) -> None:
+    """Mend the findings of these kinds, or open the operations that do.
+
+    :param doubtful: also what rather says that this is the wrong cluster.
+    """
     deadline_seconds = world.config.operations.deadline_seconds("make_network")
     for place, finding in enumerate(seen.look.findings):
         if finding.kind not in kinds or finding.remedy is Remedy.OPERATOR:
+            continue
+        if finding.held_back and not doubtful:
             continue
 
         async def write(tx: Any, finding: NetworkFinding = finding) -> int | None:

@@ -75,6 +75,7 @@ class ServerRecord:
     :ivar moving: whether an operation on it is open.
     :ivar fresh: whether it was changed after the look at the cluster began.
     :ivar given_up: whether a creation was given up before anyone saw the end of its job.
+    :ivar launched: whether its creation was seen to succeed.
     """
 
     id: int
@@ -90,6 +91,8 @@ class ServerRecord:
     moving: bool = False
     fresh: bool = False
     given_up: bool = False
+    uuid: str = ""
+    launched: bool = False
 
 
 def record_of(row: dict[str, Any]) -> ServerRecord:

@@ -27,8 +27,10 @@ from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job
 from cyclades_tx.model.moves import ABSENT, BUILDING, ERROR, Rest, observed
 from cyclades_tx.model.names import Names
+from cyclades_tx.model.ownership import is_own
 
 STALE = "stale"
+MISSING_AT_ONCE = "missing_at_once"
 ORPHAN = "orphan"
 STRANGER = "stranger"
 POWER = "power_differs"
@@ -117,6 +119,7 @@ class Claim:
 
     :ivar cluster_id: where it is, or was when it was deleted.
     :ivar missed: whether its own cluster is known to miss it.
+    :ivar launched: whether its creation was seen to succeed.
     """
 
     server_id: int
@@ -124,6 +127,8 @@ class Claim:
     deleted: bool
     fresh: bool = False
     missed: bool = False
+    uuid: str = ""
+    launched: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,9 @@ def judge(record: ServerRecord, seen: Instance | None, names: Names) -> list[Fin
 
     if seen is None:
         return _judge_missing(record, finding)
+    if not is_own(seen, record.uuid, record.launched):
+        why = f"It has the name of {here}, but is not known to be its own: no tag says so."
+        return [Finding(STRANGER, seen.name, why, Remedy.OPERATOR, record.id)]
     if record.state == ERROR and record.charge == quota.NONE:
         why = "Its creation failed and gave everything back, but its instance is there."
         return [finding(RISEN, why, Remedy.REMOVE)]
@@ -191,12 +199,13 @@ def _judge_missing(
 
 
 def judge_unclaimed(
-    name: str, claim: Claim | None, cluster_id: int, names: Names
+    seen: Instance, claim: Claim | None, cluster_id: int, names: Names
 ) -> Finding | None:
     """What is wrong with an instance that is no server of this cluster.
 
     :param claim: what the database knows of the server that its name says, or None.
     """
+    name = seen.name
     number = names.server_id(name)
     if claim is None:
         why = "It carries our prefix, but no server of ours ever had this name."
@@ -213,6 +222,9 @@ def judge_unclaimed(
         why = "Its server belongs to another cluster, which has it too."
         return Finding(TWICE, name, why, Remedy.OPERATOR, number)
     if claim.deleted:
+        if not is_own(seen, claim.uuid, claim.launched):
+            why = "It has the name of a deleted server, but is not known to have been its own."
+            return Finding(STRANGER, name, why, Remedy.OPERATOR, number)
         why = "Its server is deleted, but the instance is there."
         return Finding(ORPHAN, name, why, Remedy.REMOVE, number)
     return None
@@ -245,6 +257,17 @@ def hold_back(finding: Finding) -> Finding:
     """A missing instance of a suspect cluster: nothing is believed before a person has looked."""
     why = f"{finding.sentence} More than half of the cluster's servers are missing at once."
     return replace(finding, sentence=why, remedy=Remedy.OPERATOR)
+
+
+def missing_at_once(missing: int, servers: int) -> Finding:
+    """What stands for all the missing instances of a suspect cluster."""
+    why = f"{missing} of {servers} servers are missing at once."
+    return Finding(MISSING_AT_ONCE, "cluster", why, Remedy.OPERATOR)
+
+
+def by_the_whole(finding: Finding) -> Finding:
+    """A missing instance of a look at a few: only a look at all says whether to believe it."""
+    return replace(finding, remedy=Remedy.WAIT)
 
 
 def moved_away(finding: Finding) -> Finding:
@@ -299,6 +322,8 @@ def _decided(finding: Finding, memory: Memory, rules: Rules, now: datetime) -> F
     remedy = finding.remedy
     if remedy is Remedy.OPERATOR:
         return replace(finding, plan=_BY_HAND.get(finding.kind, "An operator must decide."))
+    if remedy is Remedy.WAIT:
+        return replace(finding, plan="The next look at the whole cluster decides.")
     if memory.job_id is not None:
         return replace(finding, remedy=Remedy.WAIT, plan=f"Job {memory.job_id} removes it.")
     if memory.failures >= rules.most_failures and not memory.wanted:
@@ -323,6 +348,8 @@ def _decided(finding: Finding, memory: Memory, rules: Rules, now: datetime) -> F
 
 _BY_HAND = {
     STALE: "See whether this is the right cluster; snf-manage reconcile-servers --fix-stale.",
+    MISSING_AT_ONCE: "See whether this is the right cluster; snf-manage reconcile-servers lists"
+    " them, with --fix-stale it ends their servers.",
     STRANGER: "Another installation may own it: it is never touched. Remove or rename it by hand.",
     ELSEWHERE: "Move it back, or remove it by hand once its data is safe.",
     TWICE: "Stop and remove the wrong one of the two by hand.",

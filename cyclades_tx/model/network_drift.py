@@ -98,6 +98,7 @@ class NetworkFinding:
     :ivar sentence: what is wrong, and what is done or can be done about it.
     :ivar not_before: the loop waits until then; an operator need not.
     :ivar given_up: the loop tries no more.
+    :ivar held_back: rather the whole cluster is wrong.
     :ivar values: addresses, or the MAC prefix, that the remedy is about.
     """
 
@@ -108,6 +109,7 @@ class NetworkFinding:
     remedy: Remedy
     not_before: datetime | None = None
     given_up: bool = False
+    held_back: bool = False
     values: tuple[str, ...] = ()
 
     def due(self, now: datetime) -> bool:
@@ -174,7 +176,7 @@ def _hold_back(
         " cluster; snf-manage reconcile-networks --fix-missing makes them."
     )
     return [
-        replace(each, sentence=each.sentence + more, given_up=True)
+        replace(each, sentence=each.sentence + more, given_up=True, held_back=True)
         if each.kind == MISSING and each.network_id in lost
         else each
         for each in found

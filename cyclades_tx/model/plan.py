@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cyclades_tx.model import procedure
+from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
 from cyclades_tx.model.operation import (
@@ -22,6 +23,7 @@ from cyclades_tx.model.operation import (
     Operation,
     backoff_seconds,
 )
+from cyclades_tx.model.ownership import Owner
 
 #: How long after a lost answer a job may still turn up in the queue. Creates need no such
 #: wait: a second one of the same name is refused by the cluster itself.
@@ -31,10 +33,6 @@ GRACE = timedelta(seconds=5)
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
-#: What only the cluster itself can say: that an instance is gone, or that a running machine has
-#: taken no notice of a change.
-_CONFIRMED = frozenset({"delete", "attach_port", "detach_port"})
-
 #: Told to whoever asked for a change that the running machine took no notice of.
 PENDING_RESTART = (
     "The configuration was changed, but the running machine took no notice: "
@@ -43,6 +41,11 @@ PENDING_RESTART = (
 
 #: The step that removes what a failed creation has left behind.
 CLEAN = "clean"
+
+_NOT_ITS_OWN = (
+    "The cluster has an instance of this server's name that is not known to be its own"
+    " (its tags do not name the server): it is not removed."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Facts:
     :ivar secret_there: whether the first boot's secrets are still kept; None: not asked.
     :ivar running_job: for a delete: a job of a creation that was given up, which still runs.
     :ivar deleted: whether a delete waits for the operation's end.
+    :ivar owner: by what the server's own instance is known; None: not asked.
     """
 
     job: Job | None = None
@@ -67,6 +71,7 @@ class Facts:
     secret_there: bool | None = None
     running_job: int | None = None
     deleted: bool = False
+    owner: Owner | None = None
 
     def confirmed(self, job: Job | None) -> Facts:
         """The same after the cluster itself was asked for the job.
@@ -95,13 +100,18 @@ class AskInstance:
 
 
 @dataclass(frozen=True)
+class AskOwner:
+    """See by what the server's own instance is known."""
+
+
+@dataclass(frozen=True)
 class AskSecret:
     """See whether the secrets of the first boot are still kept."""
 
 
 @dataclass(frozen=True)
 class Confirm:
-    """Have the cluster itself say how the job ended: a message alone makes no instance gone."""
+    """Have the cluster itself say how the job ended: a message alone closes no operation."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class Finish:
     pending_restart: bool = False
 
 
-Step = Wait | AskSiblings | AskInstance | AskSecret | Confirm | Submit | Adopt | Finish
+Step = Wait | AskSiblings | AskInstance | AskOwner | AskSecret | Confirm | Submit | Adopt | Finish
 
 
 def plan_server(operation: Operation, facts: Facts, now: datetime) -> Step:
@@ -184,6 +194,10 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
             return AskInstance()
         if facts.seen is ABSENT:
             return Finish(SUCCEEDED, seen=ABSENT)
+        if facts.owner is None:
+            return AskOwner()
+        if not _own(facts):
+            return _leave_it(facts.owner)
     if operation.kind in procedure.KINDS:
         return Submit(procedure.first(operation.kind, operation.arguments), operation.attempt)
     return Submit(operation.kind, operation.attempt)
@@ -195,6 +209,20 @@ def _secrets_lost(operation: Operation) -> str:
         f"The one-time secrets of this server were lost before its {what} began "
         f"(the service was restarted); {operation.kind} it again."
     )
+
+
+def _own(facts: Facts) -> bool:
+    """Whether the instance that was seen is surely the server's own."""
+    if facts.owner is None or not isinstance(facts.seen, Instance):
+        return False
+    return facts.owner.made(facts.seen)
+
+
+def _leave_it(owner: Owner) -> Step:
+    """End the deletion of a server whose name another's instance has."""
+    if not owner.charged:
+        return Finish(SUCCEEDED, seen=ABSENT)  # nothing of it stands on a cluster
+    return Finish(FAILED, _NOT_ITS_OWN, UNSEEN)
 
 
 def _if_never_made(operation: Operation) -> Seen:
@@ -242,9 +270,7 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
             )
         word = "was sent" if job is None else f"is {job.status}"
         return Wait(f"Job {operation.job_id} {word}.", 2.0)
-    if job.told and (
-        operation.kind in _CONFIRMED or operation.step == CLEAN or facts.seen is ABSENT
-    ):
+    if job.told:
         return Confirm()
     if job.status is not JobStatus.SUCCESS and job.status is not JobStatus.UNKNOWN:
         # A request that was sent twice has two jobs; the other one may have done it.
@@ -331,18 +357,26 @@ def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) 
             return Finish(FAILED, _first_failure(operation), ABSENT)
         if now >= operation.deadline_at:
             return Finish(FAILED, _first_failure(operation))
+        if facts.owner is None:
+            return AskOwner()
+        if not _own(facts):
+            return Finish(FAILED, f"{_first_failure(operation)} {_NOT_ITS_OWN}", ABSENT)
         return _once_more(operation, job, now)
     if facts.seen is UNSEEN:
         return AskInstance()
-    if job.status is JobStatus.SUCCESS or (
-        job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT
-    ):
+    if job.status is JobStatus.SUCCESS:
         if facts.seen is ABSENT:
             return Finish(FAILED, "The instance was made and removed again.", ABSENT)
         return Finish(SUCCEEDED, seen=facts.seen)
-    if facts.seen is not ABSENT and job.error_code != "already_exists":
-        return Submit(CLEAN, 0)
-    return Finish(FAILED, _failed(job), ABSENT)
+    if facts.seen is ABSENT or job.error_code == "already_exists":
+        return Finish(FAILED, _failed(job), ABSENT)
+    if facts.owner is None:
+        return AskOwner()
+    if not _own(facts):
+        return Finish(FAILED, f"{_failed(job)} {_NOT_ITS_OWN}", ABSENT)
+    if job.status is JobStatus.UNKNOWN:
+        return Finish(SUCCEEDED, seen=facts.seen)
+    return Submit(CLEAN, 0)
 
 
 def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
@@ -352,6 +386,10 @@ def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) 
         return AskInstance()
     if facts.seen is ABSENT:
         return Finish(SUCCEEDED, seen=ABSENT)
+    if facts.owner is None:
+        return AskOwner()
+    if not _own(facts):
+        return _leave_it(facts.owner)
     if now >= operation.deadline_at:
         return Finish(FAILED, _failed(job), facts.seen)
     return _once_more(operation, job, now)
@@ -400,6 +438,8 @@ def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> Ne
         if now >= operation.deadline_at:
             return Finish(FAILED, f"Job {operation.job_id} did not end before the deadline.")
         return Wait(f"Job {operation.job_id} runs.", 2.0)
+    if job is not None and job.told:
+        return Confirm()
     if facts.groups is None:
         return AskNetwork()
     wanted = operation.kind == "make_network"
@@ -455,4 +495,4 @@ class AskNetwork:
     """Look at the network and at the cluster's groups."""
 
 
-NetworkStep = Wait | AskSiblings | AskNetwork | Submit | Adopt | Finish
+NetworkStep = Wait | AskSiblings | AskNetwork | Confirm | Submit | Adopt | Finish

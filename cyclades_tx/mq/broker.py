@@ -75,6 +75,7 @@ class Broker:
         )
         self._connection: Connection | None = None
         self._latest: Connection | None = None
+        self._renewal: Deferred[Any] | None = None
         self._jobs: set[Deferred[Any]] = set()
         self._running: Deferred[None] | None = None
         self._stopping = False
@@ -188,6 +189,9 @@ class Broker:
                 finally:
                     self._connection = None
                     self.connected = False
+                    if self._renewal is not None:
+                        self._renewal.cancel()
+                        self._renewal = None
             if self._stopping:
                 return
             self._publisher.detach(f"no connection to the broker: {why}")
@@ -216,7 +220,14 @@ class Broker:
         self.log.info("broker.connected", place=address.place)
         for subscription in self._subscriptions:
             self._do(self._attach(connection, subscription))
+        self._renewal = self._do(self._renew(connection))
         self._tell(True, f"connected to {address.place}")
+
+    async def _renew(self, connection: Connection) -> None:
+        """Declare everything anew from time to time, as long as the connection lasts."""
+        while not connection.closed:
+            await deferLater(self._reactor, self._patience.renew_seconds)
+            await self._topology.renew(connection)
 
     async def _open_publisher(self, connection: Connection) -> None:
         channel = await connection.open_channel()
@@ -382,7 +393,7 @@ class Broker:
                 connection.abort(why)
             raise BrokerUnavailable(why) from None
 
-    def _do(self, work: Any) -> None:
+    def _do(self, work: Any) -> Deferred[Any]:
         """Let work run beside everything else; it ends with the broker."""
         job: Deferred[Any] = Deferred.fromCoroutine(work)
         self._jobs.add(job)
@@ -393,7 +404,7 @@ class Broker:
             if hasattr(result, "check") and not result.check(*ends):
                 self.log.failure("broker.job_died", result)
 
-        job.addBoth(over)
+        return job.addBoth(over)
 
 
 def _blocked_words(reason: str) -> str:

@@ -27,6 +27,10 @@ class MessageRefused(BrokerError):
     """The broker did not take a message: nacked, or (when mandatory) no queue wanted it."""
 
 
+class ExchangeRefused(MessageRefused):
+    """The exchange is not there, or we may not write to it: no message is to blame."""
+
+
 @dataclass(frozen=True)
 class Queue:
     """A durable queue and what it is bound to.
@@ -113,6 +117,7 @@ class IBroker(Interface):
 
         :raise BrokerUnavailable: there is no connection, or it ended before the confirmation.
         :raise MessageRefused: the broker nacked it, or it was mandatory and unroutable.
+        :raise ExchangeRefused: the broker takes nothing for this exchange from us.
         """
 
     def consume(queue: str, prefetch: int, received: Callable[[Delivery], None]) -> IConsumer:

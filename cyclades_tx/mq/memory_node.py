@@ -6,8 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cyclades_tx.mq.interfaces import BrokerError, MessageRefused, Queue
+from cyclades_tx.mq.interfaces import BrokerError, ExchangeRefused, Queue
 from cyclades_tx.mq.topics import matches
+from cyclades_tx.mq.topology import CLASSIC
 
 if TYPE_CHECKING:
     from cyclades_tx.mq.memory import MemoryBroker, MemoryConsumer
@@ -120,8 +121,7 @@ class MemoryNode:
             exchange, name = wanted.dead_letters
             self.declare_exchange(exchange)
             arguments["x-dead-letter-exchange"] = exchange
-            kind = {key: value for key, value in arguments.items() if key == "x-queue-type"}
-            self._have(name, kind, {(exchange, key) for _, key in wanted.bindings})
+            self._have(name, dict(CLASSIC), {(exchange, key) for _, key in wanted.bindings})
         self._have(wanted.name, arguments, set(wanted.bindings))
 
     def _have(self, name: str, arguments: dict[str, Any], bindings: set[tuple[str, str]]) -> None:
@@ -133,12 +133,12 @@ class MemoryNode:
     def route(self, message: MemoryMessage) -> bool:
         """Put a message into every queue that wants it; say whether one did.
 
-        :raise MessageRefused: when there is no such exchange.
+        :raise ExchangeRefused: when there is no such exchange.
         """
         if message.exchange == "":
             wanted = [self._queues[message.routing_key]] * (message.routing_key in self._queues)
         elif message.exchange not in self._exchanges:
-            raise MessageRefused(f"404 NOT_FOUND - no exchange {message.exchange!r}")
+            raise ExchangeRefused(f"404 NOT_FOUND - no exchange {message.exchange!r}")
         else:
             wanted = [
                 queue

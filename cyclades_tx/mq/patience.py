@@ -15,6 +15,7 @@ class Patience:
     :ivar confirm_seconds: for a message to be confirmed.
     :ivar retry_first_seconds: the first pause after a failure; it doubles.
     :ivar retry_limit_seconds: the longest pause.
+    :ivar renew_seconds: how often queues and bindings are declared anew on a connection.
     :ivar most_waiting_bytes: bodies that may wait to be confirmed at once.
     """
 
@@ -24,4 +25,5 @@ class Patience:
     confirm_seconds: float = 30.0
     retry_first_seconds: float = 0.5
     retry_limit_seconds: float = 15.0
+    renew_seconds: float = 60.0
     most_waiting_bytes: int = 256 * 2**20

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.mq.amqp import Channel, Closed, Content
 from cyclades_tx.mq.codec import Unsendable
-from cyclades_tx.mq.interfaces import BrokerUnavailable, MessageRefused
+from cyclades_tx.mq.interfaces import BrokerUnavailable, ExchangeRefused, MessageRefused
 
 _PERSISTENT = 2
 #: Access refused, not found.
@@ -39,6 +39,17 @@ class _Publication:
             self.done.callback(None)
         else:
             self.done.errback(Failure(error))
+
+
+def _verdict(publication: _Publication, why: str, code: int) -> Exception:
+    """What the end of the channel means for a message that was not confirmed."""
+    if code not in _REFUSED or f"exchange '{publication.exchange}'" not in why:
+        return BrokerUnavailable(why)
+    if "topic '" in why:
+        # The right to some routing keys is missing, not the one to the exchange.
+        guilty = f"topic '{publication.routing_key}'" in why
+        return MessageRefused(why) if guilty else BrokerUnavailable(why)
+    return ExchangeRefused(why)
 
 
 class Publisher:
@@ -85,8 +96,7 @@ class Publisher:
             self._sweeper.cancel()
             self._sweeper = None
         for publication in waiting:
-            guilty = code in _REFUSED and f"exchange '{publication.exchange}'" in why
-            publication.end(MessageRefused(why) if guilty else BrokerUnavailable(why))
+            publication.end(_verdict(publication, why, code))
 
     def pause(self, cause: str, reason: str) -> None:
         """Hold messages back from now on."""

@@ -46,6 +46,9 @@ DOCUMENT_TYPE = new_type((TEXT_OID,), "DOCUMENT", BYTES)
 
 Done = Callable[[Any, BaseException | None], None]
 
+#: A change was asked for, and the server or the session takes none.
+READ_ONLY = "25006"
+
 
 class ConnectionGone(Exception):
     """The connection was lost or closed; whether the statement was carried out is unknown."""
@@ -61,8 +64,12 @@ def is_gone(error: BaseException) -> bool:
     code = getattr(error, "pgcode", None)
     if code is not None:
         # Class 08 is "connection exception"; 57P01 to 57P03 a server that goes or comes,
-        # 57P05 an idle session's limit (PostgreSQL's documentation, appendix A).
-        return code[:2] == "08" or code in ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+        # 57P05 an idle session's limit (PostgreSQL's documentation, appendix A). A session that
+        # began while the server took no changes may stay so: only a new one can tell.
+        return code[:2] == "08" or code in (
+            *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),
+            READ_ONLY,
+        )
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cyclades_tx.errors import CycladesError, Unavailable
-from cyclades_tx.store.connection import Connection, is_gone, rows_of
+from cyclades_tx.store.connection import READ_ONLY, Connection, is_gone, rows_of
 from cyclades_tx.store.interfaces import Arguments, IDatabase, ITransaction
 from cyclades_tx.store.notifications import Listener
 from cyclades_tx.store.pool import Limits, Pool, PoolStatistics
@@ -34,6 +34,8 @@ DEADLOCK_DETECTED = "40P01"
 QUERY_CANCELED = "57014"
 LOCK_NOT_AVAILABLE = "55P03"
 TOO_MANY_CONNECTIONS = "53300"
+# Classes of codes: no room on the disk, in memory …; the system below (PostgreSQL, appendix A).
+SHORTAGES = ("53", "58")
 # A read whose connection died is asked again; a server that kills each of them ends this.
 READ_TRIES = 3
 
@@ -417,10 +419,14 @@ def _in_our_words(error: BaseException) -> BaseException:
         return error
     code = getattr(error, "pgcode", None)
     told: Unavailable | None = None
-    if is_gone(error) or code == TOO_MANY_CONNECTIONS:
+    if code == READ_ONLY:
+        told = Unavailable("The database takes no changes for now; try again.")
+    elif is_gone(error) or code == TOO_MANY_CONNECTIONS:
         told = Unavailable("The connection to the database was lost; try again.")
     elif code in (QUERY_CANCELED, LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
         told = Unavailable("The database is too busy with this now; try again.")
+    elif code is not None and code[:2] in SHORTAGES:
+        told = Unavailable("The database is short of room or memory for now; try again.")
     if told is None:
         return error
     told.__cause__ = error

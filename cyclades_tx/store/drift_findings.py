@@ -6,12 +6,21 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cyclades_tx.model.drift import ELSEWHERE, TWICE, Finding, Memory
+import orjson
+
+from cyclades_tx.model.drift import ELSEWHERE, TWICE, UNREPORTED, Finding, Memory
 
 Key = tuple[str, str]
 
 #: How long what is over is kept for operators.
 KEPT_DAYS = 30
+
+
+# One parameter instead of an array for each column: psycopg2 quotes every element of an array.
+_FOUND = (
+    "json_to_recordset(%s::json) as f (kind text, subject text, server_id bigint, sentence text,"
+    " remedy text, plan text)"
+)
 
 
 class Change(NamedTuple):
@@ -68,48 +77,63 @@ async def is_elsewhere(querier: Any, server_id: int, cluster_id: int) -> bool:
 
 
 async def save(
-    tx: Any, cluster_id: int, findings: Sequence[Finding], only: Iterable[int] | None
+    tx: Any,
+    cluster_id: int,
+    findings: Sequence[Finding],
+    only: Iterable[int] | None,
+    unjudged: Iterable[int] = (),
 ) -> Change:
     """Write down what a look has found; what it has not found any more is over.
 
     :param only: the servers that were looked at; None: all.
+    :param unjudged: those of which the look can say nothing: what was found of them stays.
     """
+    found = _json(findings)
     rows = await tx.all(
+        "with saved as ("
         "insert into drift_finding (cluster_id, kind, subject, server_id, sentence, remedy, plan)"
-        " select %s, f.kind, f.subject, f.server_id, f.sentence, f.remedy, f.plan"
-        " from unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[])"
-        " as f (kind, subject, server_id, sentence, remedy, plan)"
+        f" select %s, f.kind, f.subject, f.server_id, f.sentence, f.remedy, f.plan from {_FOUND}"
         " on conflict (cluster_id, kind, subject) where remedied_at is null do update"
         " set last_seen_at = now(), sentence = excluded.sentence, remedy = excluded.remedy,"
         " plan = excluded.plan, server_id = excluded.server_id"
-        " returning kind, xmax = 0 as new",
-        (
-            cluster_id,
-            [each.kind for each in findings],
-            [each.subject for each in findings],
-            [each.server_id for each in findings],
-            [each.sentence for each in findings],
-            [str(each.remedy) for each in findings],
-            [each.plan for each in findings],
-        ),
+        " returning kind, xmax = 0 as new) select kind from saved where new",
+        (cluster_id, found),
     )
     gone = await tx.all(
         "update drift_finding d set remedied_at = now(), mended = d.attempted_at is not null,"
         " wanted_at = null, job_id = null"
         " where d.cluster_id = %s and d.remedied_at is null"
         " and (%s or d.server_id = any(%s::bigint[]))"
-        " and not exists (select from unnest(%s::text[], %s::text[]) as f (kind, subject)"
-        " where f.kind = d.kind and f.subject = d.subject)"
+        # Whether a job is overdue is seen also of a server that something moves.
+        " and (d.kind = %s or d.server_id is null or d.server_id <> all(%s::bigint[]))"
+        f" and not exists (select from {_FOUND} where f.kind = d.kind and f.subject = d.subject)"
         " returning d.kind, d.subject, d.server_id, d.mended",
         (
             cluster_id,
             only is None,
             sorted(only or ()),
-            [each.kind for each in findings],
-            [each.subject for each in findings],
+            UNREPORTED,
+            sorted(unjudged),
+            found,
         ),
     )
-    return Change([row.kind for row in rows if row.new], [tuple(row) for row in gone])
+    return Change([row.kind for row in rows], [tuple(row) for row in gone])
+
+
+def _json(findings: Sequence[Finding]) -> str:
+    return orjson.dumps(
+        [
+            {
+                "kind": each.kind,
+                "subject": each.subject,
+                "server_id": each.server_id,
+                "sentence": each.sentence,
+                "remedy": each.remedy,
+                "plan": each.plan,
+            }
+            for each in findings
+        ]
+    ).decode()
 
 
 async def note_look(tx: Any, cluster_id: int, seconds: float, instances: int, servers: int) -> None:

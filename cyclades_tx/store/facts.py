@@ -69,6 +69,10 @@ delete from job_fact where ctid = any (array(
   select ctid from job_fact where created_at < now() - make_interval(secs => %s)
   order by created_at limit %s for update skip locked))"""
 
+_PROBE = """
+insert into job_fact (cluster_id, job_id, opcode, subject, op_index, job_ops, status, rank,
+  event_at) values (0, 0, '', '', 0, 0, '', 0, now()) on conflict do nothing"""
+
 _STANDING = """
 select s.id, s.ganeti_status, s.ganeti_serial, exists (select from operation o
   where o.server_id = s.id and o.finished_at is null) as moves
@@ -142,6 +146,15 @@ async def record(tx: Any, facts: Sequence[JobFact]) -> int:
     if wakes:
         await tx.run("select pg_notify(%s, p) from unnest(%s::text[]) as p", (WAKE, wakes))
     return sum(row.count for row in rows)
+
+
+async def probe(tx: Any) -> None:
+    """See that facts can be written at all; nothing of it is left.
+
+    :raise Exception: as PostgreSQL says why they cannot.
+    """
+    await tx.run(_PROBE)
+    await tx.run("delete from job_fact where cluster_id = 0")
 
 
 def payloads(cluster_id: int, keys: Sequence[str]) -> list[str]:

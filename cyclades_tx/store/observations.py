@@ -84,12 +84,16 @@ async def follow(tx: Any, server: Any, charge: str, seen: Instance, names: Names
         await work.set_places_aside(found)
         for each in found:
             key = (each.kind, each.subject)
+            # Somebody may take an address between the look at it and its taking.
+            await tx.run("savepoint difference")
             try:
                 await work.apply(each)
             except (Unfollowable, BadRequest, Conflict) as error:
+                await tx.run("rollback to savepoint difference")
                 done.refused[key] = str(error)
             else:
                 done.changes.append(key)
+            await tx.run("release savepoint difference")
         await work.put_places_back()
         after = server_amounts(charge, *await tx.first(_SIZES, (server.id,)))
         await quotas.add(tx, server.project_id, difference(before, after))

@@ -17,7 +17,8 @@ END = 2**62
 
 _RECORDS = """
 select coalesce(json_agg(json_build_object(
-    'id', s.id, 'cluster_id', s.cluster_id, 'state', s.state, 'charge', s.charge,
+    'id', s.id, 'uuid', s.uuid, 'launched', s.launched_at is not null,
+    'cluster_id', s.cluster_id, 'state', s.state, 'charge', s.charge,
     'vcpus', s.vcpus, 'memory_mib', s.memory_mib,
     'diskless', t.disk_template = 'diskless',
     'disks_gib', (select coalesce(sum(v.size_gib), 0) from volume v where v.server_id = s.id
@@ -82,7 +83,8 @@ async def claims(database: Any, since: Any, server_ids: list[int]) -> dict[int, 
         "select s.id, s.cluster_id, s.deleted_at is not null as deleted,"
         " s.updated_at >= %s::timestamptz as fresh,"
         " exists (select from drift_finding d where d.server_id = s.id and d.kind = %s"
-        " and d.remedied_at is null and d.cluster_id = s.cluster_id) as missed"
+        " and d.remedied_at is null and d.cluster_id = s.cluster_id) as missed,"
+        " s.uuid::text, s.launched_at is not null as launched"
         " from server s where s.id = any(%s::bigint[])",
         (since, STALE, server_ids),
     )

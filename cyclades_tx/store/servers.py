@@ -9,9 +9,10 @@ from uuid import UUID
 from cyclades_tx.model import quota
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.instance import Instance
-from cyclades_tx.model.moves import DELETED, ERROR, Rest, Seen, observed, rest
+from cyclades_tx.model.moves import BUILDING, DELETED, ERROR, Rest, Seen, observed, rest
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED, Operation
+from cyclades_tx.model.ownership import Owner
 from cyclades_tx.model.quota import difference, server_amounts
 from cyclades_tx.store import attachments, operations, outbox, procedures, quotas
 from cyclades_tx.store.observations import Followed, follow
@@ -154,6 +155,16 @@ async def project_of(querier: Any, server_id: int) -> str | None:
         "select project_id from server where id = %s", (server_id,)
     )
     return found
+
+
+async def owner_of(querier: Any, server_id: int) -> tuple[Owner, str] | None:
+    """By what a server's own instance is known, and its project; None: no such server."""
+    row = await querier.first(
+        "select uuid::text, launched_at is not null as launched, charge <> 'none' as charged,"
+        " project_id from server where id = %s",
+        (server_id,),
+    )
+    return None if row is None else (Owner(row.uuid, row.launched, row.charged), row.project_id)
 
 
 async def find(querier: Any, ref: str, who: Any) -> Any:
@@ -355,19 +366,17 @@ async def observe(
     after = observed(before, seen)
     newly = after.state == ERROR and before.state != ERROR
     await move(tx, server, before, after, seen, fault if newly else None)
+    if before.state in (BUILDING, ERROR) and after.state not in (BUILDING, ERROR):
+        await tx.run(
+            "update server set launched_at = coalesce(launched_at, now())"
+            " where id = %s and deleted_at is null",
+            (server.id,),
+        )
     followed = Followed()
     if attachments.stands_still(seen):
         await attachments.restarted(tx, server.id)
     if isinstance(seen, Instance) and after.charge != quota.NONE:
         followed = await follow(tx, server, after.charge, seen, names)
-    if after != before:
-        await outbox.put(
-            tx,
-            "server.observed",
-            str(server.uuid),
-            server.project_id,
-            {"from": before.state, "state": after.state},
-        )
     return Observed(before, after, followed)
 
 

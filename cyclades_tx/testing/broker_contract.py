@@ -315,6 +315,31 @@ def broker_contract() -> type:
             await consumer.stop()
             await subject.depth(broker, queue.name, 0)
 
+        async def test_what_could_not_be_put_aside_can_be_later(
+            self, subject: BrokerSubject
+        ) -> None:
+            """It stays unsettled meanwhile; the connection lives on."""
+            queue = subject.queue()
+            assert queue.dead_letters is not None
+            broker = await subject.started(queue)
+            await broker.publish(subject.exchange, "k", b"bad")
+            received = subject.received()
+            consumer = broker.consume(queue.name, 10, received)
+            (got,) = await received.wait(1)
+            await _result(subject.remove_queue(queue.dead_letters[1]))
+            await raised(MessageRefused, consumer.reject(got, "no"))
+            broker.declare([queue])
+            for _ in range(100):
+                try:
+                    await consumer.reject(got, "no")
+                    break
+                except MessageRefused:
+                    await subject.sleep(0.02)
+            await subject.depth(broker, queue.dead_letters[1], 1)
+            assert len(received.deliveries) == 1
+            await consumer.stop()
+            await subject.depth(broker, queue.name, 0)
+
         async def test_without_a_place_for_it_a_rejected_message_is_gone(
             self, subject: BrokerSubject
         ) -> None:

@@ -200,6 +200,17 @@ def cluster_contract() -> type:
             assert list(seen) == [first.name, second.name]
             assert list(await subject.cluster.instances_with(subject.name("none"))) == []
 
+        async def test_instances_are_found_by_their_tags(self, subject: ClusterSubject) -> None:
+            """Under whatever name; a tag that nothing has is left out."""
+            tags = tuple(f"cyclades:server:{subject.name(word)}" for word in ("a", "b", "c"))
+            first = await subject.created("one", tags=(tags[0], "x"))
+            second = await subject.created("two", tags=(tags[1],))
+            await subject.created("three", tags=(f"{tags[2]}d",))
+            found = await subject.cluster.tagged(tags)
+            assert found == {tags[0]: first.name, tags[1]: second.name}
+            assert await subject.cluster.tagged(tags[2:]) == {}
+            assert await subject.cluster.tagged(()) == {}
+
         async def test_glance_shows_only_names_with_the_prefix(
             self, subject: ClusterSubject
         ) -> None:

@@ -14,12 +14,12 @@ from twisted.internet.defer import Deferred, fail
 
 from cyclades_tx.errors import Unavailable
 from cyclades_tx.flows import facts as consumer_module
-from cyclades_tx.flows.facts import MOST, PREFETCH, FactConsumer, queues
+from cyclades_tx.flows.facts import MOST, PATIENT_ROUNDS, PREFETCH, FactConsumer, queues
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.model.names import Names
 from cyclades_tx.mq.interfaces import BrokerUnavailable
 from cyclades_tx.mq.memory import MemoryBroker, MemoryNode
-from cyclades_tx.store import operations
+from cyclades_tx.store import facts, operations
 from cyclades_tx.testing import builders
 
 X = "ganeti"
@@ -50,6 +50,8 @@ class Faulty:
     def __init__(self, database: Any) -> None:
         self._database = database
         self.fail: Callable[[], Exception | None] = lambda: None
+        #: Only transactions of this name fail; empty: all.
+        self.failing = ""
         self.commits = 0
         self.hold: Deferred[None] | None = None
 
@@ -57,7 +59,7 @@ class Faulty:
         """Pass it on, unless it is to fail."""
         if self.hold is not None:
             await self.hold
-        error = self.fail()
+        error = self.fail() if self.failing in ("", name) else None
         if error is not None:
             raise error
         result = await self._database.transaction(work, name, **more)
@@ -401,6 +403,7 @@ async def test_what_never_can_be_stored_is_put_aside_in_the_end(
     """A lone message must not hold up the queue for ever."""
     monkeypatch.setattr(consumer_module, "FIRST_PAUSE_SECONDS", 0.01)
     stage.database.fail = lambda: ValueError("never\nDETAIL: secret=x")
+    stage.database.failing = "facts.record"
     stage.consumer.start()
     await stage.send(stage.message())
     await stage.until(stage.dead, "it is put aside")
@@ -410,6 +413,86 @@ async def test_what_never_can_be_stored_is_put_aside_in_the_end(
     assert [row.job_id for row in await stage.rows()] == [8]
     (dead,) = stage.dead()
     assert dead.headers["x-reason"] == "cannot be stored: ValueError: never"
+
+
+async def test_while_the_database_takes_nothing_at_all_no_message_is_blamed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it was tried, and whatever the fault is."""
+    monkeypatch.setattr(consumer_module, "FIRST_PAUSE_SECONDS", 0.001)
+    tries: list[int] = []
+
+    def broken() -> Exception:
+        tries.append(1)
+        return psycopg2.ProgrammingError("no such table")
+
+    stage.database.fail = broken
+    stage.consumer.start()
+    await stage.send(stage.message(), stage.message(jobId=8))
+    await stage.until(lambda: len(tries) > 10 * PATIENT_ROUNDS, "it was tried often")
+    assert stage.dead() == []
+    stage.database.fail = lambda: None
+    await stage.until_empty()
+    assert [row.job_id for row in await stage.rows()] == [7, 8]
+    assert stage.dead() == []
+
+
+async def test_rounds_without_a_database_do_not_count_against_the_messages(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault right after a long absence is the first one."""
+    monkeypatch.setattr(consumer_module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(consumer_module, "LONGEST_PAUSE_SECONDS", 0.01)
+    away = [Unavailable("away")] * (2 * PATIENT_ROUNDS)
+    faults: list[Exception] = [*away, psycopg2.ProgrammingError("a moment's fault")]
+    stage.database.failing = "facts.record"
+    stage.database.fail = lambda: faults.pop(0) if faults else None
+    stage.consumer.start()
+    await stage.send(stage.message())
+    await stage.until_empty()
+    assert stage.dead() == []
+    assert len(await stage.rows()) == 1
+
+
+async def test_a_database_that_takes_no_changes_is_waited_for(
+    stage: Stage, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover to a standby; the sessions of that time are not kept either."""
+    monkeypatch.setattr(consumer_module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(consumer_module, "LONGEST_PAUSE_SECONDS", 0.05)
+    reasons: list[str] = []
+    pause = stage.consumer._pause
+
+    async def noted(rounds: int, reason: str) -> None:
+        reasons.append(reason)
+        await pause(rounds, reason)
+
+    monkeypatch.setattr(stage.consumer, "_pause", noted)
+    other = psycopg2.connect(dsn)
+    other.autocommit = True
+    name = other.info.dbname
+    with other.cursor() as cursor:
+        cursor.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        cursor.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        stage.consumer.start()
+        await stage.send(*(stage.message(jobId=number) for number in range(1, 21)))
+        await stage.until(lambda: len(reasons) > 2 * PATIENT_ROUNDS, "it was tried often")
+        assert stage.dead() == []
+        assert "takes no changes" in reasons[-1]
+        cursor.execute(f'alter database "{name}" reset default_transaction_read_only')
+    other.close()
+    await stage.until_empty()
+    assert len(await stage.rows()) == 20
+    assert stage.dead() == []
+
+
+async def test_the_probe_leaves_nothing(stage: Stage) -> None:
+    """It writes a fact, and takes it back."""
+    await stage.real.transaction(facts.probe, "facts.probe")
+    assert await stage.rows() == []
 
 
 async def test_repeats_of_one_commit_are_one_fact(stage: Stage) -> None:
@@ -552,3 +635,37 @@ async def test_a_broker_that_is_away_when_a_message_is_put_aside(
     await stage.until(stage.dead, "it is put aside")
     await stage.until_empty()
     assert len(stage.dead()) == 1
+
+
+async def test_what_could_not_be_put_aside_is_tried_again_on_the_same_connection(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the deep look tells how many there are; nothing is copied twice."""
+    monkeypatch.setattr(consumer_module, "FIRST_ASIDE_SECONDS", 0.05)
+    stage.consumer.start()
+    stage.node.delete_queue(stage.queues[0].dead_letters[1])
+    await stage.send(b"{", stage.message(), b"[")
+    await stage.until(lambda: len(stage.consumer._stuck) == 2, "they are refused")
+    with pytest.raises(Unavailable, match="cannot be put aside: 2"):
+        await stage.consumer.check()
+    await stage.sleep(0.2)
+    assert stage.left("cyclades-tx.snf.op") == 2
+    stage.sender.declare(stage.queues)
+    await stage.until_empty()
+    assert sorted(each.body for each in stage.dead()) == [b"[", b"{"]
+    assert len(await stage.rows()) == 1
+    await stage.consumer.check()
+
+
+async def test_no_message_that_is_stuck_keeps_the_consumer_from_stopping(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays at the broker, and no try follows."""
+    monkeypatch.setattr(consumer_module, "FIRST_ASIDE_SECONDS", 0.05)
+    stage.consumer.start()
+    stage.node.delete_queue(stage.queues[0].dead_letters[1])
+    await stage.send(b"{")
+    await stage.until(lambda: stage.consumer._stuck, "it is refused")
+    await stage.consumer.stop()
+    assert stage.consumer._again is None
+    assert stage.left("cyclades-tx.snf.op") == 1

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from cyclades_tx.mq.interfaces import (
     BrokerUnavailable,
+    ExchangeRefused,
     IBroker,
     IConsumer,
     MessageRefused,
@@ -37,6 +38,8 @@ class RecordingBroker:
     :ivar published: everything that arrived, in order.
     :ivar holding: whether confirmations are kept back, in ``held``.
     :ivar refusing: routing keys that are refused.
+    :ivar closing: routing keys that close the channel: all that was not confirmed fails with it.
+    :ivar exchange_is_there: whether anything at all can be published.
     """
 
     def __init__(self, connected: bool = True) -> None:
@@ -47,6 +50,9 @@ class RecordingBroker:
         self.holding = False
         self.held: list[Deferred[None]] = []
         self.refusing: set[str] = set()
+        self.closing: set[str] = set()
+        self.exchange_is_there = True
+        self.tries = 0
         self._observers: list[Callable[[bool, str], None]] = []
         self._started = False
 
@@ -110,7 +116,14 @@ class RecordingBroker:
         """Keep a message."""
         if not self.connected:
             return fail(BrokerUnavailable("not connected"))
-        if routing_key in self.refusing:
+        self.tries += 1
+        if not self.exchange_is_there:
+            return fail(ExchangeRefused("404 NOT_FOUND"))
+        if routing_key in self.closing:
+            held, self.held = self.held, []
+            for each in held:
+                each.errback(BrokerUnavailable("the channel was closed"))
+        if routing_key in self.refusing | self.closing:
             return fail(MessageRefused("no"))
         self.published.append(Published(exchange, routing_key, json.loads(body), time()))
         if not self.holding:

@@ -30,7 +30,7 @@ async def luxi(luxid: MemoryLuxid) -> Any:
     """Our side."""
     from twisted.internet import reactor
 
-    made = Luxi(reactor, str(luxid.path), timeout_seconds=0.2)
+    made = Luxi(reactor, str(luxid.path), timeout_seconds=1.0)
     yield made
     made.close()
 

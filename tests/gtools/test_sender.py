@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from cyclades_tx.gtools import sender
 from cyclades_tx.gtools.buffer import Buffer
+from cyclades_tx.gtools.journal import Mark
 from cyclades_tx.gtools.sender import Sender
 from tests.gtools.recorder import RecordingBroker
 from tests.gtools.test_buffer import killed, opened, put
@@ -116,6 +117,36 @@ def test_a_message_that_is_refused_for_a_while_is_not_lost(bench: Bench) -> None
     bench.broker.refusing.clear()
     bench.clock.advance(sender.RETRY_SECONDS)
     assert bench.arrived() == [1, 2]
+
+
+def test_everything_waits_while_the_exchange_is_missing(bench: Bench) -> None:
+    """However long: nothing is given up, it is said once, and asked for ever more rarely."""
+    bench.broker.exchange_is_there = False
+    bench.put(*range(200))
+    for _ in range(3600):
+        bench.clock.advance(1)
+    assert bench.sender.refused == 0 and bench.buffer.waiting == 200
+    assert bench.broker.tries < sender.WINDOW + 3600 / sender.LONGEST_RETRY_SECONDS + 10
+    bench.broker.exchange_is_there = True
+    for _ in range(int(sender.LONGEST_RETRY_SECONDS)):
+        bench.clock.advance(1)
+    assert bench.arrived() == list(range(200)) and bench.buffer.waiting == 0
+
+
+def test_a_message_that_closes_the_channel_takes_no_other_with_it(bench: Bench) -> None:
+    """Those around it arrive; it is the only one that is given up."""
+    bench.broker.closing.add("bad")
+    bench.broker.holding = True
+    put(bench.buffer, 1)
+    bench.buffer.append("bad", b"{}", Mark(2, 5, 0, "running:0"))
+    put(bench.buffer, 3)
+    bench.sender.send()
+    for _ in range(2 * sender.MOST_REFUSALS):
+        bench.broker.confirm()
+        bench.clock.advance(sender.RETRY_SECONDS)
+    bench.broker.confirm()
+    assert bench.sender.refused == 1 and bench.buffer.waiting == 0
+    assert bench.arrived()[-1] == 3
 
 
 def test_discarded_messages_are_not_sent(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 from cyclades_tx.gtools import watch
 from cyclades_tx.gtools.watch import QueueWatch
 from tests.gtools.jobs import Queue, startup
+from tests.gtools.values import HANG_SECONDS
 
 
 class Watched:
@@ -32,8 +33,8 @@ class Watched:
         )
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds, 15 seconds at most."""
-        end = self.reactor.seconds() + 15
+        """Wait until something holds."""
+        end = self.reactor.seconds() + HANG_SECONDS
         while not holds():
             assert self.reactor.seconds() < end, (self.changed, self.looks)
             await deferLater(self.reactor, 0.005)

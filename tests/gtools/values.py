@@ -17,5 +17,8 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 
+#: What takes longer has not come to pass at all, however busy the machine is.
+HANG_SECONDS = 60.0
+
 #: A machine with much else to do is slow, which is no finding.
 PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -152,10 +152,11 @@ async def test_the_numbers_of_a_cluster_are_written_down(driven: Cloud) -> None:
     """For the allocator."""
 
     async def known() -> Any:
-        return await driven.database.first("select * from cluster where statistics_at is not null")
+        return await driven.database.first(
+            "select * from cluster where statistics_at is not null and reachable"
+        )
 
     row = await driven.until(known, "the numbers are there")
-    assert row.reachable
     assert row.memory_total_mib >= row.memory_free_mib > 0
     assert "file" in row.disk_templates
 
@@ -191,3 +192,49 @@ async def test_a_late_word_of_a_former_driver_changes_nothing(driven: Cloud) -> 
     (now,) = await operations.open_of_server(database, row.id)
     assert (now.state, now.job_id) == ("submitted", 77)
     assert not await operations.mark_submitting(database, reboot, "reboot", 0)
+
+
+async def test_a_cluster_with_another_name_is_neither_believed_nor_changed(
+    driven: Cloud, logged_errors: Any
+) -> None:
+    """Its address leads elsewhere: until an operator mends it, it does not answer."""
+    uuid = await driven.active()
+    name = driven.instance(await driven.row(uuid))
+    (parts,) = driven.ganeti.instances.values()
+    driven.ganeti.name = "other.example.org"
+    driven.ganeti.by_hand.remove(name)
+    await driven.database.run("update cluster set credentials_version = credentials_version + 1")
+    before = drive_of(driven)
+    await changed(driven)
+
+    async def away() -> bool:
+        row = await driven.database.first("select reachable, unreachable_reason from cluster")
+        return not row.reachable and "calls itself other.example.org" in row.unreachable_reason
+
+    await driven.until(away, "it counts as not answering")
+    assert drive_of(driven) is not before
+    jobs = len(driven.ganeti.jobs)
+    await driven.world.servers.stop(driven.who, uuid, "r")
+    await driven.sleep(0.5)
+    assert await driven.state(uuid) == ("active", "on")
+    assert len(driven.ganeti.jobs) == jobs
+    assert "calls itself" in (await driven.operations(uuid))[-1].reason
+    driven.ganeti.by_hand.put_all([parts])
+    driven.ganeti.name = "c1"
+    await driven.settled()
+    assert await driven.state(uuid) == ("stopped", "off")
+
+
+async def test_a_cluster_that_changes_its_name_is_found_out(driven: Cloud) -> None:
+    """With the next look at its numbers."""
+    uuid = await driven.active()
+    driven.ganeti.name = "other.example.org"
+    await driven.database.run("update cluster set statistics_at = null")
+
+    async def away() -> bool:
+        return await driven.database.value("select reachable from cluster") is False
+
+    await driven.until(away, "it counts as not answering")
+    driven.ganeti.by_hand.remove(driven.instance(await driven.row(uuid)))
+    await driven.sleep(0.5)
+    assert await driven.state(uuid) == ("active", "on")

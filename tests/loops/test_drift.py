@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from cyclades_tx.ganeti.simulator.hand import Hand
+from cyclades_tx.loops import drift as drift_module
 from cyclades_tx.loops.drift import ALL, PRESSING, Drift
-from cyclades_tx.model.drift import Remedy
-from cyclades_tx.store import addresses, drift_findings, operations, quotas
+from cyclades_tx.manage import reconcile_servers
+from cyclades_tx.model.drift import Finding, Memory, Remedy
+from cyclades_tx.store import addresses, clusters, drift_findings, operations, quotas
 from tests.loops.cloud import Cloud
 
 
@@ -553,21 +557,31 @@ async def test_a_cluster_that_has_lost_most_at_once_is_not_believed(
     for name in list(site.cloud.ganeti.instances)[:6]:
         site.hand.remove(name)
     await site.look()
-    assert await site.kinds(open_only=True) == ["stale"] * 6
+    logged_errors.events.clear()
+    (mass,) = await site.findings()
+    assert (mass.kind, mass.server_id, mass.remedy) == ("missing_at_once", None, Remedy.OPERATOR)
+    assert "6 of 10 servers are missing at once" in mass.sentence
     for uuid in uuids:
         assert await site.cloud.state(uuid) == ("active", "on")
-    logged_errors.events.clear()
+    row = await clusters.by_id(site.cloud.database, site.cloud.cluster_id)
+    seen = await reconcile_servers.look(site.cloud.world, row)
+    assert "6 servers are missing at once" in seen.summary
+    assert reconcile_servers.wanted(seen, (), fix_all=True) == []
+    stale = reconcile_servers.wanted(seen, ("stale",), fix_all=False)
+    assert len(stale) == 6
 
     async def want(tx: Any) -> None:
-        await tx.run("update drift_finding set wanted_at = now()")
+        await drift_findings.want(tx, site.cloud.cluster_id, stale)
         await tx.notify(operations.WAKE, f"{site.cloud.cluster_id}:drift")
 
     await site.cloud.database.transaction(want)
 
     async def over() -> bool:
-        return not await site.kinds(open_only=True)
+        return await site.kinds(open_only=True) == ["missing_at_once"]
 
     await site.cloud.until(over, "an operator's word is taken")
+    await site.look()
+    assert await site.kinds(open_only=True) == []
     states = sorted([await site.cloud.state(uuid) for uuid in uuids])
     assert states == [("active", "on")] * 4 + [("deleted", "none")] * 6
     await site.books()
@@ -599,3 +613,147 @@ async def test_who_drives_a_cluster_is_known(site: Site) -> None:
     await site.cloud.stop()
     await database.run("update process set beaten_at = now() - interval '1 minute'")
     assert await drift_findings.driver_of(database, cluster_id, 8.0) is None
+
+
+async def test_what_is_missing_beside_a_wish_waits_for_a_look_at_all(
+    site: Site, logged_errors: Any
+) -> None:
+    """A look at a few cannot tell a lost instance from a wrong cluster."""
+    uuid = await site.cloud.active()
+    row = await site.cloud.row(uuid)
+    site.hand.stop(site.cloud.instance(row))
+    power = Finding("power_differs", f"server {row.id}", "x", Remedy.RECORD, row.id)
+    site.hand.remove(site.cloud.instance(row))
+
+    async def want(tx: Any) -> None:
+        await drift_findings.want(tx, site.cloud.cluster_id, [power])
+        await tx.notify(operations.WAKE, f"{site.cloud.cluster_id}:drift")
+
+    await site.cloud.database.transaction(want)
+
+    async def told() -> bool:
+        return "stale" in await site.kinds(open_only=True)
+
+    await site.cloud.until(told, "it is told")
+    (stale,) = [each for each in await site.findings() if each.remedied_at is None]
+    assert (stale.remedy, stale.attempted_at) == (Remedy.WAIT, None)
+    assert await site.cloud.state(uuid) == ("active", "on")
+    await site.look()
+    assert await site.cloud.state(uuid) == ("deleted", "none")
+
+
+async def test_wishes_take_turns_and_do_not_spin(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose job runs keeps no other waiting, and a turn is not repeated without a pause."""
+    monkeypatch.setattr(drift_module, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(drift_module, "JOB_SECONDS", 0.2)
+    for name in [await _deleted(site) for _ in range(3)]:
+        site.hand.add(name)
+    await site.look()
+    site.cloud.ganeti.queue._job_seconds = 30.0
+
+    async def want(tx: Any) -> None:
+        await tx.run("update drift_finding set wanted_at = now()")
+        await tx.notify(operations.WAKE, f"{site.cloud.cluster_id}:drift")
+
+    turns = site.drift.loop.turns
+    began = site.cloud.reactor.seconds()
+    await site.cloud.database.transaction(want)
+
+    async def begun() -> bool:
+        return all(row.job_id is not None for row in await site.findings())
+
+    await site.cloud.until(begun, "all are being removed")
+    most = (site.cloud.reactor.seconds() - began) / 0.2 + 1
+    assert 3 <= site.drift.loop.turns - turns <= most
+
+
+async def test_mends_that_nobody_answers_are_waited_for_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one after the other."""
+    drift, clock = site.drift, Clock()
+    asked: list[Deferred[Any]] = []
+
+    def mend(server_id: int, insist: bool) -> Deferred[Any]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    monkeypatch.setattr(drift._work, "clock", clock)
+    monkeypatch.setattr(drift._server_work, "mend", mend)
+    findings = [Finding("power_differs", f"server {n}", "x", Remedy.RECORD, n) for n in (1, 2, 3)]
+    waiting = Deferred.fromCoroutine(drift._mend(findings, {}))
+
+    async def all_asked() -> bool:
+        return len(asked) == 3
+
+    await site.cloud.until(all_asked, "all are asked")
+    assert not waiting.called
+    clock.advance(drift_module.MEND_SECONDS)
+    await site.cloud.until(lambda: _is_over(waiting), "nobody waits any more", 2.0)
+    assert drift._mending == set()
+
+
+async def _is_over(waiting: Deferred[Any]) -> bool:
+    return waiting.called
+
+
+async def test_many_findings_are_decided_in_parts(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else waits for thousands; each is decided once, also when it was found twice."""
+    parts: list[int] = []
+    decide = drift_module.decide
+
+    def counted(findings: Any, *rest: Any) -> Any:
+        parts.append(len(findings))
+        return decide(findings, *rest)
+
+    monkeypatch.setattr(drift_module, "decide", counted)
+    found = [Finding("stale", f"server {n}", "x", Remedy.RECORD, n) for n in range(1000)]
+    now = (await site.cloud.database.first("select now() as now")).now
+    memories = {found[7].key: Memory(now, failures=99)}
+    decided = await site.drift._decided([*found, found[0]], memories, now)
+    assert max(parts) <= 200
+    assert [each.server_id for each in decided] == list(range(1000))
+    assert [each.server_id for each in decided if each.remedy is Remedy.GAVE_UP] == [7]
+
+
+async def test_a_mass_costs_one_row_however_many_are_missing(site: Site) -> None:
+    """Those that were known before are held back one by one; what an operator wants goes on."""
+    found = [Finding("stale", f"server {n}", "x", Remedy.RECORD, n) for n in range(3000)]
+    now = (await site.cloud.database.first("select now() as now")).now
+    memories = {found[1].key: Memory(now), found[2].key: Memory(now, wanted=True)}
+    look = drift_module.Look(found, servers=3000, at_rest=3000)
+    believed = await site.drift._looker.believed(look, memories, whole=True, summary=True)
+    assert [(each.kind, each.server_id, each.remedy) for each in believed] == [
+        ("stale", 1, Remedy.OPERATOR),
+        ("stale", 2, Remedy.RECORD),
+        ("missing_at_once", None, Remedy.OPERATOR),
+    ]
+    assert len(await site.drift._looker.believed(look, memories, whole=True)) == 3000
+
+
+async def test_findings_are_written_with_one_parameter_for_all(site: Site) -> None:
+    """Quoting an array element by element holds up everything else."""
+    found = [Finding("stale", f"server {n}", "é'\\", Remedy.RECORD, n, "p") for n in range(1, 300)]
+    sizes: list[int] = []
+
+    async def write(tx: Any) -> Any:
+        class Counted:
+            async def all(self, sql: str, args: Any) -> Any:
+                sizes.extend(len(each) for each in args if isinstance(each, list))
+                return await tx.all(sql, args)
+
+        return await drift_findings.save(Counted(), site.cloud.cluster_id, found, None)
+
+    first = await site.cloud.database.transaction(write)
+    again = await site.cloud.database.transaction(write)
+    assert max(sizes) == 0
+    assert (len(first.new), again.new, again.gone) == (299, [], [])
+    rows = await site.findings()
+    assert {(row.kind, row.sentence, row.remedy, row.plan) for row in rows} == {
+        ("stale", "é'\\", Remedy.RECORD, "p")
+    }
+    assert sorted(row.server_id for row in rows) == list(range(1, 300))

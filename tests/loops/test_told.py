@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from cyclades_tx.errors import Unavailable
 from cyclades_tx.ganeti.interfaces import GanetiUnavailable
 from cyclades_tx.loops import jobs as watch_module
-from cyclades_tx.loops.jobs import TOLD_TURNS, JobWatch
+from cyclades_tx.loops.jobs import SILENT_TURNS, TOLD_TURNS, JobWatch
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.store.facts import Told
 
@@ -138,10 +138,42 @@ def test_while_messages_come_the_cluster_is_asked_rarely_but_asked(scene: Scene)
     told_of_one(scene)
     scene.watch.watch(1, "s1", 10)
     for _ in range(3 * TOLD_TURNS):
+        scene.watch.heard("s5")
         scene.clock.advance(1.0)
         scene.clock.advance(MOMENT)
     assert len(scene.asked) == 3
     assert len(scene.read) >= 2 * TOLD_TURNS
+
+
+def test_when_messages_fall_silent_the_first_end_is_found_soon(scene: Scene) -> None:
+    """The broker may be away: the cluster is asked as often as without one."""
+    told_of_one(scene)
+    scene.watch.watch(1, "s1", 10)
+    scene.clock.pump([1.0] * (SILENT_TURNS + 1))
+    assert scene.asked == [(1,)]
+    assert not scene.watch.told
+    scene.cluster[1] = JobStatus.SUCCESS
+    scene.clock.advance(1.0)
+    assert scene.woken == ["s1"]
+
+
+def test_a_rest_without_jobs_is_no_silence(scene: Scene) -> None:
+    """There was nothing to tell of."""
+    told_of_one(scene)
+    scene.clock.pump([1.0] * 20)
+    scene.watch.watch(1, "s1", 10)
+    scene.clock.pump([1.0] * SILENT_TURNS)
+    assert (scene.asked, scene.watch.told) == ([], True)
+
+
+def test_a_network_that_we_woke_ourselves_ends_no_silence(scene: Scene) -> None:
+    """Only messages wake looks at servers; networks are woken when somebody makes one too."""
+    told_of_one(scene)
+    scene.watch.watch(1, "s1", 10)
+    for _ in range(SILENT_TURNS + 1):
+        scene.watch.heard("n7")
+        scene.clock.advance(1.0)
+    assert not scene.watch.told
 
 
 def test_an_end_that_nobody_told_makes_the_polls_frequent_again(scene: Scene) -> None:
@@ -149,7 +181,9 @@ def test_an_end_that_nobody_told_makes_the_polls_frequent_again(scene: Scene) ->
     told_of_one(scene)
     scene.watch.watch(1, "s1", 10)
     scene.cluster[1] = JobStatus.SUCCESS
-    scene.clock.pump([1.0] * TOLD_TURNS)
+    for _ in range(TOLD_TURNS):
+        scene.watch.heard("s5")
+        scene.clock.advance(1.0)
     assert scene.woken == ["s1"]
     assert not scene.watch.told
     asked = len(scene.asked)
@@ -215,6 +249,22 @@ async def test_an_end_can_be_confirmed(scene: Scene) -> None:
     assert job is not None
     assert not job.told
     assert scene.watch.ended(1) is job
+
+
+async def test_ends_that_were_told_together_are_confirmed_with_one_question(
+    scene: Scene,
+) -> None:
+    """However many operations they close."""
+    numbers = tuple(range(1, 41))
+    for number in numbers:
+        scene.watch.watch(number, f"s{number}", number)
+        scene.told[number] = scene.cluster[number] = JobStatus.SUCCESS
+        scene.watch.heard(f"s{number}")
+    scene.clock.advance(MOMENT)
+    asking = [Deferred.fromCoroutine(scene.watch.confirm(number)) for number in numbers]
+    scene.clock.advance(0.02)
+    assert scene.asked == [numbers]
+    assert [(await each).id for each in asking] == list(numbers)  # type: ignore[union-attr]
 
 
 async def test_an_end_that_is_not_confirmed_never_was(scene: Scene) -> None:

@@ -177,6 +177,27 @@ async def test_another_cluster_wakes_nobody(slow: Cloud, monkeypatch: pytest.Mon
     assert asked == []
 
 
+async def test_a_forged_success_closes_no_operation(
+    make_cloud: Callable[..., Cloud], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job runs: the cluster says so, and its own word ends it later."""
+    monkeypatch.setattr(cloud_module, "CONFIG", cloud_module.CONFIG.replace(FAST, SLOW))
+    cloud = make_cloud()
+    await cloud.equip(job_seconds={"default": 0.02, "OP_INSTANCE_SHUTDOWN": 0.8})
+    await cloud.drive()
+    row = await active(cloud)
+    await cloud.world.servers.stop(cloud.who, str(row.uuid), "r")
+    operation = await cloud.until_operation(str(row.uuid), "submitted")
+    await tell(cloud, row.id, operation.job_id)
+    await cloud.sleep(0.2)
+    assert await cloud.state(str(row.uuid)) == ("active", "on")
+    assert (await cloud.operations(str(row.uuid)))[-1].state == "submitted"
+    await cloud.sleep(0.8)
+    cloud.drive_of(cloud.cluster_id).work.watch._ask_now()
+    await cloud.until_state(str(row.uuid), "stopped", "off")
+    await cloud.check_books()
+
+
 async def test_a_forged_end_of_a_removal_deletes_nothing(
     make_cloud: Callable[..., Cloud], monkeypatch: pytest.MonkeyPatch
 ) -> None:

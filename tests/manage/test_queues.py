@@ -72,6 +72,9 @@ async def put_aside(broker: MemoryBroker, sleep: Any, *bodies: bytes) -> None:
         ({}, None),
         ({"x-origin-exchange": 7}, None),
         ({"x-origin-exchange": "x-dl"}, None),
+        ({"x-origin-exchange": "amq.direct", "x-death": [DEATH]}, None),
+        ({"x-death": [{**DEATH, "exchange": "amq.direct"}]}, None),
+        ({"x-death": [{**DEATH, "exchange": ""}]}, None),
         ({"x-death": "text"}, None),
         ({"x-death": []}, None),
         ({"x-death": [7]}, None),
@@ -82,8 +85,8 @@ async def put_aside(broker: MemoryBroker, sleep: Any, *bodies: bytes) -> None:
     ],
 )
 def test_the_origin_is_read_or_unknown(headers: dict[str, Any], expected: Any) -> None:
-    """Ours first, then the newest death; nothing is guessed."""
-    assert origin(replace(LETTER, headers=headers)) == expected
+    """Our mark, then the newest death; nothing is guessed, no exchange but ours is believed."""
+    assert origin(replace(LETTER, headers=headers), "x") == expected
 
 
 @settings(deadline=None)
@@ -95,8 +98,8 @@ def test_the_origin_is_read_or_unknown(headers: dict[str, Any], expected: Any) -
 )))  # fmt: skip
 def test_any_header_gives_an_origin_or_none(headers: dict[str, Any]) -> None:
     """A stranger wrote it."""
-    found = origin(replace(LETTER, headers=headers))
-    assert found is None or all(isinstance(each, str) for each in found)
+    found = origin(replace(LETTER, headers=headers), "x")
+    assert found is None or (found[0] == "x" and isinstance(found[1], str))
 
 
 # Sending again
@@ -107,7 +110,7 @@ async def test_dead_letters_go_back_to_where_they_came_from(
 ) -> None:
     """Marked, without the marks of their death, and in their order."""
     await put_aside(broker, sleep, b"1", b"2")
-    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10)
+    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10, exchange="x")
     assert (done.waiting, done.retried) == (2, 2)
     assert node.bodies("live") == [b"1", b"2"]
     assert node.bodies("live.dead") == []
@@ -121,16 +124,16 @@ async def test_what_died_again_stays_unless_it_is_wanted(
 ) -> None:
     """So that nothing goes round for ever."""
     await put_aside(broker, sleep, b"1")
-    await sent_again(reactor, broker, "live.dead", again=False, limit=10)
+    await sent_again(reactor, broker, "live.dead", again=False, limit=10, exchange="x")
     received = Received(sleep)
     consumer = broker.consume("live", 10, received)
     (back,) = await received.wait(1)
     await consumer.reject(back, "still no fact")
     await consumer.stop()
-    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10)
+    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10, exchange="x")
     assert (done.retried, done.again) == (0, 1)
     assert node.bodies("live.dead") == [b"1"]
-    done = await sent_again(reactor, broker, "live.dead", again=True, limit=10)
+    done = await sent_again(reactor, broker, "live.dead", again=True, limit=10, exchange="x")
     assert done.retried == 1
     assert node.bodies("live") == [b"1"]
 
@@ -148,7 +151,7 @@ async def test_a_message_that_dies_at_once_is_sent_once(
         holder[0].reject(delivery, "never")
 
     holder.append(broker.consume("live", 10, refuse))
-    done = await sent_again(reactor, broker, "live.dead", again=True, limit=10)
+    done = await sent_again(reactor, broker, "live.dead", again=True, limit=10, exchange="x")
     await sleep(0.05)
     assert done.retried == 3 and seen == [b"1", b"2", b"3"]
     assert sorted(node.bodies("live.dead")) == [b"1", b"2", b"3"]
@@ -159,22 +162,39 @@ async def test_letters_without_an_origin_or_a_taker_stay(
 ) -> None:
     """Each is counted; none is lost, and their order is kept."""
     await broker.publish("x-dl", "a.b", b"unknown")
-    await broker.publish("x-dl", "a.b", b"nobody", {"x-origin-exchange": "gone"})
+    nobody = {**DEATH, "routing-keys": ["nobody.wants"]}
+    await broker.publish("x-dl", "a.b", b"nobody", {"x-death": [nobody]})
     await broker.publish("x-dl", "a.b", b"fine", {"x-death": [DEATH]})
-    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10)
+    done = await sent_again(reactor, broker, "live.dead", again=False, limit=10, exchange="x")
     assert (done.waiting, done.retried, done.unknown, done.refused) == (3, 1, 1, 1)
-    assert "gone" in done.reason
+    assert "NO_ROUTE" in done.reason
     assert node.bodies("live.dead") == [b"unknown", b"nobody"]
     assert node.bodies("live") == [b"fine"]
+
+
+async def test_no_letter_goes_where_its_sender_wants_it(
+    node: MemoryNode, broker: MemoryBroker
+) -> None:
+    """One that expired, with our own mark forged: the command's rights are not the sender's."""
+    theirs = Queue("theirs", (("elsewhere", "#"),))
+    broker.declare([theirs])
+    await broker.publish(
+        "x-dl", "a.b", b"forged", {"x-origin-exchange": "elsewhere", "x-death": [DEATH]}
+    )
+    done = await sent_again(reactor, broker, "live.dead", again=True, limit=10, exchange="x")
+    assert (done.waiting, done.retried, done.unknown) == (1, 0, 1)
+    assert node.bodies("theirs") == [] and node.bodies("live.dead") == [b"forged"]
 
 
 async def test_the_limit_and_an_empty_queue_end_at_once(
     node: MemoryNode, broker: MemoryBroker, sleep: Any
 ) -> None:
     """The rest stays for the next time."""
-    assert (await sent_again(reactor, broker, "live.dead", again=False, limit=5)).waiting == 0
+    assert (
+        await sent_again(reactor, broker, "live.dead", again=False, limit=5, exchange="x")
+    ).waiting == 0
     await put_aside(broker, sleep, b"1", b"2", b"3")
-    done = await sent_again(reactor, broker, "live.dead", again=False, limit=2)
+    done = await sent_again(reactor, broker, "live.dead", again=False, limit=2, exchange="x")
     assert (done.waiting, done.retried) == (3, 2)
     assert node.bodies("live.dead") == [b"3"]
 
@@ -185,7 +205,7 @@ async def test_a_broker_that_goes_away_is_said(
     """With how far it came; the rest is still there."""
     await put_aside(broker, sleep, b"1")
     node.stop()
-    await raised(Unavailable, sent_again(reactor, broker, "live.dead", False, 5))
+    await raised(Unavailable, sent_again(reactor, broker, "live.dead", False, 5, "x"))
     await raised(Unavailable, looked_at(broker, "live.dead", 5, None))
 
 
@@ -226,7 +246,7 @@ async def test_hostile_bodies_and_headers_can_be_shown(broker: MemoryBroker) -> 
 async def test_a_queue_that_is_not_there_is_said(broker: MemoryBroker) -> None:
     """By both."""
     assert "nope" in (await raised(BadRequest, looked_at(broker, "nope", 5, None))).message
-    await raised(BadRequest, sent_again(reactor, broker, "nope", False, 5))
+    await raised(BadRequest, sent_again(reactor, broker, "nope", False, 5, "x"))
 
 
 # The commands

@@ -114,6 +114,25 @@ async def test_an_operation_that_nobody_carries_out_is_told(
     assert {op["OP_ID"] for job in jobs for op in job.ops} == {"OP_CLUSTER_SET_PARAMS"}
 
 
+async def test_networks_of_a_wrong_cluster_are_made_only_by_name(
+    manage: Manage, added: Simulated, world: Any
+) -> None:
+    """Not by --fix-all: when so many are missing at once, it is rather another cluster."""
+    for number in range(10):
+        await a_network(world.database, None, f"10.0.{number}.0/24", shared=True)
+    await world.database.run("delete from operation")
+    await world.database.run("update cluster_network set state = 'active'")
+    code, listed = await findings(
+        manage, "reconcile-networks", "--fix-all", "--wait-seconds", "0.1"
+    )
+    assert (code, {each["result"] for each in listed}, len(listed)) == (1, {"left"}, 10)
+    assert await world.database.value("select count(*) from operation") == 0
+    await findings(
+        manage, "reconcile-networks", "--fix-all", "--fix-missing", "--wait-seconds", "0.1"
+    )
+    assert await world.database.value("select count(*) from operation") == 10
+
+
 async def test_a_deleted_network_is_removed_when_an_operator_says_so(
     driven: Simulated, world: Any
 ) -> None:

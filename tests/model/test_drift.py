@@ -36,6 +36,7 @@ from cyclades_tx.model.drift import (
 from cyclades_tx.model.instance import Instance, Power, SeenDisk, SeenNic
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.names import Names
+from cyclades_tx.model.ownership import owner_tag
 
 NAMES = Names()
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -43,7 +44,9 @@ RULES = Rules(timedelta(hours=1), removes_orphans=True, most_failures=3)
 
 PORT = PortRecord(7, 3, 0, "aa:00:00:00:00:07", ("10.0.0.7",))
 VOLUME = VolumeRecord(9, 0, 10)
-SERVER = ServerRecord(42, 1, "active", "on", 2, 1024, (PORT,), (VOLUME,), disks_gib=10)
+SERVER = ServerRecord(
+    42, 1, "active", "on", 2, 1024, (PORT,), (VOLUME,), disks_gib=10, launched=True
+)
 NIC = SeenNic("snf-nic-7", "aa:00:00:00:00:07", "10.0.0.7", "snf-net-3", "u7")
 DISK = SeenDisk("snf-vol-9", 10 * 1024, "u9")
 INSTANCE = Instance(
@@ -88,6 +91,19 @@ def test_a_server_and_its_instance(
 ) -> None:
     """Each way in which they can differ as a whole."""
     assert kinds(replace(SERVER, **record), seen) == found
+
+
+@pytest.mark.parametrize("tags", [(), (owner_tag("other"),)])
+@pytest.mark.parametrize("state", ["error", "building"])
+@pytest.mark.parametrize("charge", ["none", "on"])
+def test_another_s_instance_under_the_server_s_name_is_left_to_an_operator(
+    tags: tuple[str, ...], state: str, charge: str
+) -> None:
+    """It is neither removed nor taken over, whatever became of the creation."""
+    record = replace(SERVER, state=state, charge=charge, uuid="u", launched=False)
+    theirs, own = replace(INSTANCE, tags=tags), replace(INSTANCE, tags=(owner_tag("u"),))
+    assert kinds(record, theirs) == [(drift.STRANGER, Remedy.OPERATOR)]
+    assert drift.STRANGER not in [kind for kind, _ in kinds(record, own)]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +199,8 @@ def test_the_tags_of_a_firewall(words: tuple[str, ...], profile: str | None) -> 
     ("claim", "found"),
     [
         (None, (drift.STRANGER, Remedy.OPERATOR)),
-        (Claim(42, 1, deleted=True), (drift.ORPHAN, Remedy.REMOVE)),
+        (Claim(42, 1, deleted=True, launched=True), (drift.ORPHAN, Remedy.REMOVE)),
+        (Claim(42, 1, deleted=True), (drift.STRANGER, Remedy.OPERATOR)),
         (Claim(42, 1, deleted=True, fresh=True), None),
         (Claim(42, 1, deleted=False), None),
         (Claim(42, 2, deleted=True), (drift.ELSEWHERE, Remedy.OPERATOR)),
@@ -194,7 +211,7 @@ def test_the_tags_of_a_firewall(words: tuple[str, ...], profile: str | None) -> 
 )
 def test_an_instance_without_a_server_here(claim: Claim | None, found: Any) -> None:
     """Only what we surely made on this cluster is ever ours to remove."""
-    finding = judge_unclaimed("snf-42", claim, 1, NAMES)
+    finding = judge_unclaimed(INSTANCE, claim, 1, NAMES)
     assert (None if finding is None else (finding.kind, finding.remedy)) == found
 
 
@@ -341,13 +358,26 @@ def test_every_interface_and_disk_is_accounted_for_once(
 
 @given(
     st.text(max_size=30) | _IDS.map(lambda n: f"snf-{n}"),
-    st.none() | st.builds(Claim, _IDS, st.none() | _IDS, st.booleans(), st.booleans()),
+    st.none()
+    | st.builds(
+        Claim,
+        _IDS,
+        st.none() | _IDS,
+        st.booleans(),
+        st.booleans(),
+        uuid=st.just("u"),
+        launched=st.booleans(),
+    ),
+    st.sampled_from([(), (owner_tag("u"),), (owner_tag("other"),)]),
 )
-def test_nothing_is_ever_removed_that_we_did_not_make_here(name: str, claim: Claim | None) -> None:
+def test_nothing_is_ever_removed_that_we_did_not_make_here(
+    name: str, claim: Claim | None, tags: tuple[str, ...]
+) -> None:
     """Whatever its name is."""
-    finding = judge_unclaimed(name, claim, 1, NAMES)
+    finding = judge_unclaimed(replace(INSTANCE, name=name, tags=tags), claim, 1, NAMES)
     if finding is not None and finding.remedy is Remedy.REMOVE:
         assert claim is not None and claim.deleted and claim.cluster_id == 1
+        assert tags == (owner_tag("u"),) or (claim.launched and not tags)
 
 
 def test_what_is_told_twice_is_one_finding() -> None:

@@ -137,6 +137,7 @@ def test_more_than_half_missing_at_once_is_not_believed() -> None:
     found = plan_networks(NAMES, known, seen, ("default",), {}, NOW)
     assert len(found) == 8
     assert [each.network_id for each in found if each.due(NOW)] == [13]
+    assert [each.network_id for each in found if not each.held_back] == [13]
     assert "7 of 12 networks are missing at once" in found[0].sentence
     seen.append(replace(THEIRS, name="snf-net-6"))
     found = plan_networks(NAMES, known, seen, ("default",), {}, NOW)

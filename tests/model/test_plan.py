@@ -13,12 +13,14 @@ from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import FAILED, SUCCEEDED, Operation
+from cyclades_tx.model.ownership import Owner, owner_tag
 from cyclades_tx.model.plan import (
     CLEAN,
     GRACE,
     Adopt,
     AskInstance,
     AskNetwork,
+    AskOwner,
     AskSecret,
     AskSiblings,
     Confirm,
@@ -34,6 +36,7 @@ from cyclades_tx.model.plan import (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE = timedelta(minutes=30)
 RUNNING = Instance("snf-1", "running", Power.RUNNING)
+OWNER = Owner("u", launched=True)
 
 
 def an_operation(kind: str, **changes: object) -> Operation:
@@ -109,6 +112,8 @@ class World:
                 facts = replace(facts, siblings=tuple(reversed(found)))
             elif isinstance(step, AskInstance):
                 facts = replace(facts, seen=RUNNING if self.instances else ABSENT)
+            elif isinstance(step, AskOwner):
+                facts = replace(facts, owner=OWNER)
             elif isinstance(step, Wait):
                 return
             elif isinstance(step, Adopt):
@@ -236,6 +241,56 @@ def test_an_instance_of_another_is_not_cleaned_away() -> None:
     assert step.end == FAILED
 
 
+@pytest.mark.parametrize("tags", [(), (owner_tag("other"),)])
+@pytest.mark.parametrize(
+    ("kind", "step"), [("create", "create"), ("create", CLEAN), ("delete", "delete")]
+)
+def test_what_is_not_known_to_be_the_server_s_own_is_not_removed(
+    kind: str, step: str, tags: tuple[str, ...]
+) -> None:
+    """Numbers coincide: with a second installation, or after a restored backup."""
+    job = Job(3, JobStatus.CANCELED if step == "create" else JobStatus.ERROR, "busy")
+    operation = an_operation(kind, state="submitted", step=step, job_id=3)
+    facts = Facts(job=job, siblings=(job,), seen=replace(RUNNING, tags=tags))
+    assert plan_server(operation, facts, NOW) == AskOwner()
+    end = plan_server(operation, replace(facts, owner=Owner("u", launched=False)), NOW)
+    assert isinstance(end, Finish)
+    assert end.end == FAILED
+    assert "not known to be its own" in end.reason
+    own = replace(facts, seen=replace(RUNNING, tags=(owner_tag("u"),)))
+    go_on = plan_server(operation, replace(own, owner=Owner("u", launched=False)), NOW)
+    assert isinstance(go_on, Submit)
+
+
+def test_a_delete_begins_with_the_proof_that_it_may_remove() -> None:
+    """A tag, or that the creation was seen to succeed."""
+    operation = an_operation("delete")
+    named = Facts(seen=RUNNING, owner=Owner("u", launched=True))
+    assert isinstance(plan_server(operation, named, NOW), Submit)
+    tagged = replace(named, seen=replace(RUNNING, tags=(owner_tag("other"),)))
+    refused = plan_server(operation, tagged, NOW)
+    assert isinstance(refused, Finish) and refused.end == FAILED
+    assert plan_server(operation, Facts(seen=RUNNING), NOW) == AskOwner()
+
+
+def test_a_server_that_holds_nothing_goes_and_leaves_what_has_its_name() -> None:
+    """Its creation failed: its owner must not be stuck with it."""
+    facts = Facts(seen=RUNNING, owner=Owner("u", launched=False, charged=False))
+    assert plan_server(an_operation("delete"), facts, NOW) == Finish(SUCCEEDED, seen=ABSENT)
+
+
+def test_a_create_whose_job_is_forgotten_takes_only_its_own_instance() -> None:
+    """Its name alone may be another's."""
+    job = Job(3, JobStatus.UNKNOWN)
+    operation = an_operation("create", state="submitted", step="create", job_id=3)
+    facts = Facts(job=job, seen=RUNNING, owner=Owner("u", launched=False))
+    refused = plan_server(operation, facts, NOW)
+    assert isinstance(refused, Finish) and (refused.end, refused.seen) == (FAILED, ABSENT)
+    own = replace(facts, seen=replace(RUNNING, tags=(owner_tag("u"),)))
+    taken = plan_server(operation, own, NOW)
+    assert isinstance(taken, Finish) and taken.end == SUCCEEDED
+
+
 def test_a_delete_waits_for_the_job_beside_it() -> None:
     """It follows what runs."""
     step = plan_server(an_operation("delete"), Facts(running_job=12), NOW)
@@ -321,10 +376,22 @@ def test_a_message_alone_makes_no_instance_gone(kind: str, step: str, facts: Fac
     assert isinstance(plan_server(operation, facts.confirmed(None), NOW), Wait)
 
 
-@pytest.mark.parametrize("kind", ["create", "start", "stop", "reboot"])
-def test_what_a_message_tells_of_a_server_that_stays_is_enough(kind: str) -> None:
-    """Its instance is looked at anyway."""
+@pytest.mark.parametrize("kind", ["create", "start", "stop", "reboot", "delete"])
+def test_a_message_alone_closes_no_operation(kind: str) -> None:
+    """Whatever was seen of the instance; a job that runs is waited for."""
     operation = an_operation(kind, state="submitted", step=kind, job_id=12, submitted_at=NOW)
-    assert plan_server(operation, Facts(job=TOLD), NOW) == AskInstance()
-    seen = Facts(job=TOLD, seen=RUNNING)
-    assert plan_server(operation, seen, NOW) == Finish(SUCCEEDED, seen=RUNNING)
+    for seen in (UNSEEN, ABSENT, RUNNING):
+        assert plan_server(operation, Facts(job=TOLD, seen=seen), NOW) == Confirm()
+    running = Job(12, JobStatus.RUNNING)
+    assert isinstance(plan_server(operation, Facts(job=running), NOW), Wait)
+
+
+@pytest.mark.parametrize("kind", ["make_network", "remove_network"])
+def test_a_message_alone_ends_no_job_on_a_network(kind: str) -> None:
+    """It would be sent a second time while the first one runs."""
+    operation = an_operation(
+        kind, network_id=5, state="submitted", step="make", job_id=12, submitted_at=NOW
+    )
+    facts = NetworkFacts(job=TOLD, groups=("a",), present=kind == "remove_network")
+    assert plan_network(operation, facts, NOW) == Confirm()
+    assert isinstance(plan_network(operation, NetworkFacts(), NOW), Wait)

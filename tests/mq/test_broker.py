@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from cyclades_tx.mq.broker import Broker, Patience, Trust
 from cyclades_tx.mq.codec import UNREADABLE
 from cyclades_tx.mq.interfaces import (
     BrokerUnavailable,
+    ExchangeRefused,
     IBroker,
     IConsumer,
     MessageRefused,
@@ -23,7 +25,7 @@ from cyclades_tx.mq.interfaces import (
 from cyclades_tx.mq.memory import MemoryBroker
 from cyclades_tx.mq.urls import parse_url
 from cyclades_tx.testing.broker_contract import Received, raised
-from tests.mq.conftest import QUICK
+from tests.mq.conftest import BRISK, QUICK
 from tests.real.rabbitmq import RabbitNode
 from tests.real.tcp_proxy import TcpProxy
 
@@ -89,7 +91,7 @@ async def test_a_restart_loses_nothing_that_was_confirmed(
     await until(lambda: not broker.connected)
     await raised(BrokerUnavailable, broker.publish(prefix + "x", "k", b"no"))
     node.start()
-    await until(lambda: broker.connected, 30)
+    await until(lambda: broker.connected)
     await publish_surely(broker, prefix + "x", b"after", sleep)
     seen = {b"0", b"1"}
     for _ in range(1000):
@@ -158,7 +160,7 @@ async def test_a_cut_network_is_noticed_within_two_heartbeats(
 ) -> None:
     """Nothing is closed, nothing is answered; afterwards all goes on."""
     queue = queue_of(prefix)
-    broker = connect(node.url(proxy.port))
+    broker = connect(node.url(proxy.port), patience=BRISK)
     broker.declare([queue])
     await until(lambda: broker.connected)
     received = Received(sleep)
@@ -169,7 +171,8 @@ async def test_a_cut_network_is_noticed_within_two_heartbeats(
     began = reactor.seconds()
     waiting = broker.publish(prefix + "x", "k", b"2")
     await raised(BrokerUnavailable, waiting)
-    assert reactor.seconds() - began < 2 * QUICK.heartbeat_seconds + 1
+    # Three times as long, for the work of others; unanswered messages are given up much later.
+    assert reactor.seconds() - began < 6 * BRISK.heartbeat_seconds + 2 < BRISK.confirm_seconds
     assert not broker.connected
     proxy.restore()
     await until(lambda: broker.connected)
@@ -183,12 +186,12 @@ async def test_a_frozen_broker_is_left(
     connect: Connect, node: RabbitNode, proxy: TcpProxy, until: Any
 ) -> None:
     """Its kernel still answers; it does not."""
-    broker = connect(node.url(proxy.port))
+    broker = connect(node.url(proxy.port), patience=BRISK)
     await until(lambda: broker.connected)
     told = Told(broker)
     node.freeze()
     try:
-        await until(lambda: not broker.connected, 4)
+        await until(lambda: not broker.connected)
     finally:
         node.thaw()
     assert told.word("nothing came from the broker")
@@ -250,7 +253,7 @@ async def test_a_blocked_broker_holds_messages_back_and_is_told(
     """Consumers go on; messages are confirmed afterwards, and refused when it takes too long."""
     queue = queue_of(prefix)
     broker = connect(node.url())
-    hasty = connect(node.url(), patience=replace(QUICK, confirm_seconds=0.5))
+    hasty = connect(node.url(), patience=replace(QUICK, confirm_seconds=3.0))
     broker.declare([queue])
     await until(lambda: broker.connected and hasty.connected)
     await hasty.publish(prefix + "x", "k", b"0")
@@ -323,6 +326,83 @@ async def test_a_queue_mended_by_hand_is_taken_up(
     consumer.acknowledge(await received.wait(1))
 
 
+async def test_a_binding_that_was_lost_is_there_again_on_the_same_connection(
+    connect: Connect, node: RabbitNode, prefix: str, until: Any, sleep: Any
+) -> None:
+    """As after an exchange was deleted and made again by hand."""
+    queue = queue_of(prefix, **{"x-queue-type": "quorum"})
+    broker = connect(node.url(), patience=replace(QUICK, renew_seconds=0.2))
+    broker.declare([queue])
+    await until(lambda: broker.connected)
+    told = Told(broker)
+    received = Received(sleep)
+    consumer = broker.consume(queue.name, 5, received)
+    connection = node.connect()
+    channel = connection.channel()
+    channel.exchange_delete(prefix + "x")
+    channel.exchange_declare(prefix + "x", "topic", durable=True)
+    for _ in range(200):
+        channel.basic_publish(prefix + "x", "k", b"1")
+        if received.deliveries:
+            break
+        await sleep(0.1)
+    connection.close()
+    consumer.acknowledge(await received.wait(1))
+    assert told == []
+
+
+async def test_dead_letters_can_be_looked_at_as_often_as_one_likes(
+    connect: Connect, node: RabbitNode, prefix: str, until: Any
+) -> None:
+    """Also where the broker throws away what was given back too often."""
+    queue = queue_of(prefix).of_type("quorum")
+    broker = connect(node.url())
+    pattern = f"^{prefix.replace('.', '[.]')}.*dead$"
+    policy = (prefix, pattern, '{"delivery-limit":2}')
+    node.control("set_policy", "-p", node.vhost, *policy, "--apply-to", "queues")
+    try:
+        broker.declare([queue])
+        await until(lambda: broker.connected)
+        await broker.publish(prefix + "x-dl", "k", b"evidence", mandatory=True)
+        for _ in range(8):
+            assert [each.body for each in await broker.peek(queue.name + ".dead", 5)] == [
+                b"evidence"
+            ]
+    finally:
+        node.control("clear_policy", "-p", node.vhost, prefix)
+
+
+async def test_whoever_may_only_write_publishes_to_an_exchange_of_others(
+    connect: Connect, node: RabbitNode, prefix: str, until: Any, sleep: Any
+) -> None:
+    """It is not told of anything; without the exchange it is, and goes on when it is there."""
+    name, password = prefix + "writer", secrets.token_urlsafe(12)
+    node.control("add_user", name, password)
+    try:
+        node.control("set_permissions", "-p", node.vhost, name, "^$", f"^{prefix}x$", "^$")
+        owner = connect(node.url())
+        queue = queue_of(prefix)
+        owner.declare([queue])
+        await until(lambda: owner.connected)
+        address = parse_url(node.url()).with_login(name, password)
+        writer = connect(address, patience=replace(QUICK, renew_seconds=0.2))
+        told = Told(writer)
+        writer.declare([], [prefix + "x"])
+        await until(lambda: writer.connected)
+        await writer.publish(prefix + "x", "k", b"1", mandatory=True)
+        assert [why for connected, why in told if not connected or "cannot" in why] == []
+        connection = node.connect()
+        connection.channel().exchange_delete(prefix + "x")
+        await until(lambda: told.word("may not declare it"))
+        await raised(ExchangeRefused, writer.publish(prefix + "x", "k", b"2"))
+        connection.channel().exchange_declare(prefix + "x", "topic", durable=True)
+        connection.channel().queue_bind(queue.name, prefix + "x", "k")
+        connection.close()
+        assert await publish_surely(writer, prefix + "x", b"3", sleep)
+    finally:
+        node.control("delete_user", name)
+
+
 async def test_a_consumer_may_stop_while_it_begins(
     connect: Connect, node: RabbitNode, prefix: str, until: Any, sleep: Any
 ) -> None:
@@ -337,7 +417,10 @@ async def test_a_consumer_may_stop_while_it_begins(
         if pause:
             await sleep(pause)
         await consumer.stop()
-    await sleep(0.1)
+    for _ in range(200):
+        if await broker.depth(queue.name) == (0, 0):
+            break
+        await sleep(0.05)
     assert await broker.depth(queue.name) == (0, 0)
     assert told == []
 

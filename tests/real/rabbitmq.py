@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.real.packages import need
+from tests.real.ports import free_port
 
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 30
@@ -58,7 +59,7 @@ class RabbitNode:
         parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
         _remove_orphans(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-        self._ports = _Ports(*_free_ports(4))
+        self._ports = _Ports(*(free_port() for _ in range(4)))
         self.port, self.tls_port = self._ports.amqp, self._ports.amqps
         self.username = "cloud"
         self.password = secrets.token_urlsafe(18) + "/:@%é"
@@ -262,15 +263,6 @@ class RabbitNodes:
         if self._node is not None:
             self._node.purge()
             self._node = None
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _listens(port: int) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,23 +26,10 @@ from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
 from cyclades_tx.trial_seed import TrialCluster
 from tests.real.ganeti import RealGaneti
+from tests.real.ports import free_port
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
-
-#: Below those that the kernel gives to outgoing connections; each process begins elsewhere.
-_ports = itertools.cycle(
-    [*range(12_000 + os.getpid() * 37 % 20_000, 32_000), *range(12_000, 32_000)]
-)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody uses now, and that no connection is given by chance."""
-    for port in itertools.islice(_ports, 20_000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port is free")
 
 
 class Refused(Exception):

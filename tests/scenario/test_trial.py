@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from cyclades_tx.store.embedded import EmbeddedPostgres
-from tests.scenario.cloud import free_port, until
+from tests.real.ports import free_port
+from tests.scenario.cloud import until
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.real.packages import need
-from tests.scenario.cloud import Client, Refused, Service, end, free_port, until
+from tests.real.ports import free_port
+from tests.scenario.cloud import Client, Refused, Service, end, until
 from tests.scenario.conftest import Cloud
 
 SERVERS = 200

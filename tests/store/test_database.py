@@ -311,6 +311,32 @@ async def test_a_statement_over_its_limit_is_unavailable(open_database: Any) -> 
     assert database.statistics().size == 1
 
 
+@pytest.mark.parametrize("code", ["53100", "53200", "58030", "25006"])
+async def test_a_shortage_of_the_server_is_unavailable(database: Database, code: str) -> None:
+    """A full disk, no memory, a failing disk, a server that takes no changes."""
+    statement = f"do $$ begin raise exception 'x' using errcode = '{code}'; end $$"
+    with pytest.raises(Unavailable) as caught:
+        await database.run(statement)
+    assert caught.value.__cause__ is not None
+
+    async def work(transaction: Any) -> None:
+        await transaction.value("select 1")
+        await transaction.run(statement)
+
+    with pytest.raises(Unavailable):
+        await database.transaction(work)
+
+
+async def test_a_session_that_takes_no_changes_is_not_kept(
+    open_database: Any, counter: Callable[[], int]
+) -> None:
+    """It may be from a time when the whole server took none."""
+    database = open_database(least=1, most=1)
+    await database.run("set default_transaction_read_only = on")
+    assert await database.transaction(increment) == 1
+    assert counter() == 1
+
+
 async def test_an_exhausted_pool_is_unavailable_in_time(open_database: Any) -> None:
     """More callers than connections: those in line are refused, the others finish."""
     database = open_database(most=1, wait_seconds=0.05)

@@ -280,6 +280,26 @@ async def test_a_mac_of_another_port_is_not_taken(case: Case) -> None:
     assert "Another port has the MAC" in next(iter(observed.followed.refused.values()))
 
 
+@pytest.mark.parametrize("added", [False, True])
+async def test_an_address_that_is_lost_in_a_race_leaves_nothing_half_written(
+    case: Case, added: bool
+) -> None:
+    """It looked free and could not be taken: the difference is refused as a whole."""
+    await case.begin()
+    before = await case.ports()
+    await case.database.run("delete from free_address_range")
+    nics = (case.nic(), case.other_nic()) if added else (case.nic(ip="10.9.0.50"),)
+    observed = await case.database.transaction(
+        lambda tx: servers.observe(tx, case.server.id, case.instance(nics=nics, vcpus=2), NAMES)
+    )
+    assert "already in use" in next(iter(observed.followed.refused.values()))
+    assert [(port.id, port.ip) for port in await case.ports()] == [
+        (port.id, port.ip) for port in before
+    ]
+    # What came with it is followed.
+    assert await case.database.value("select vcpus from server") == 2
+
+
 async def test_an_interface_on_another_network_moves_its_port(case: Case) -> None:
     """Its old address is free again."""
     await case.begin()

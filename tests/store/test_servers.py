@@ -180,7 +180,7 @@ async def test_an_observation_tells_of_a_change_only(case: Case) -> None:
     assert await case.observe(DOWN) == Rest("stopped", "off")
     assert await case.database.value("select count(*) from event") == 0
     await case.observe(RUNNING)
-    event = await case.database.first("select * from event order by id")
+    (event,) = await case.database.all("select * from event")
     assert event.kind == "server.changed"
     server = event.body["server"]
     assert (server["previous_status"], server["status"]) == ("SHUTOFF", "ACTIVE")
