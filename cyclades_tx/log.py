@@ -60,6 +60,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "operation.late": ("kind", "server_id", "network_id", "age_seconds"),
     "server.observed": ("server_id", "state", "changes"),
     "server.not_followed": ("server_id", "kind", "subject", "reason"),
+    "server.not_its_own": ("server_id", "instance"),
+    "server.elsewhere": ("server_id", "where"),
     # Drift between our records and a cluster.
     "drift.found": ("kind", "subject", "server_id", "reason", "remedy"),
     "drift.mended": ("kind", "subject", "server_id", "reason"),
