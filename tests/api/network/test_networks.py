@@ -266,7 +266,9 @@ async def test_a_hostile_body_changes_nothing(writing: Writing, number: int) -> 
     assert (await writing.send("GET", f"networks/{made['id']}")).json["network"] == made
 
 
-@pytest.mark.parametrize("ref", ["x", "%00", "1", "..%2f..", "a" * 300, "3c4b7576-fe23-4a8d-9af5-c6b1aa1aa3e6"])
+@pytest.mark.parametrize(
+    "ref", ["x", "%00", "1", "..%2f..", "a" * 300, "3c4b7576-fe23-4a8d-9af5-c6b1aa1aa3e6"]
+)
 async def test_a_strange_id_is_not_found(writing: Writing, ref: str) -> None:
     """For each method."""
     for method, body in (("PUT", {"network": {"name": "x"}}), ("DELETE", None)):
