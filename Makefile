@@ -16,7 +16,7 @@ SOURCES := $(shell find cyclades_tx twisted -type f -not -name '*.pyc' -not -nam
 # the whole only.
 ARGS ?=
 # So many tests at a time when all are run.
-WORKERS ?= 2
+WORKERS ?= 4
 
 .PHONY: help run run-ganeti test bench lint clean
 
