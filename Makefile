@@ -32,7 +32,7 @@ run-ganeti: $(VENV)/.service ## the same with two real Ganeti clusters (Debian, 
 	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)' --ganeti tests/real
 
 test: $(VENV)/.tools ## run all tests in random order; with CI=true or REAL=1 the real parts too
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term --durations=30)
 
 bench: $(VENV)/.tools ## measure the service beside a bare Klein handler
 	@$(BIN)/python -m bench

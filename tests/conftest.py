@@ -38,10 +38,25 @@ from tests.real.rabbitmq import RABBIT
 
 REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
 SETTLE_SECONDS = 2.0
+FAILURE_CHARACTERS = 6_000
 MEMORY_BYTES = 2_000_000_000
 STATE_PREFIX = "cyclades-tx-run-"
 _numbers = itertools.count(1)
 _collections = itertools.count()
+
+
+class FailuresAtOnce:
+    """Print each failure when it happens: a run that is cut off has then said what it saw."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print a failed report; the others are only a dot."""
+        terminal: Any = self._plugins.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_sep("!", f"{report.when} {report.nodeid} {report.duration:.0f} s")
+            terminal.write_line(report.longreprtext[-FAILURE_CHARACTERS:])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real: needs real parts; runs with CI=true or REAL=1 (root, Debian)"
     )
+    if os.environ.get("CI") == "true" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
