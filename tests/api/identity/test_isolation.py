@@ -13,6 +13,7 @@ ROLE = "a0000000000000000000000000000002"
 OPEN = {
     ("GET", "/identity"),
     ("GET", "/identity/v3"),
+    ("GET", "/identity/v3/openapi.json"),
     ("POST", "/identity/v3/auth/tokens"),
     ("POST", "/identity/v3/users/<user_id>/password"),
 }
