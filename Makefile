@@ -17,6 +17,8 @@ SOURCES := $(shell find cyclades_tx twisted -type f -not -name '*.pyc' -not -nam
 ARGS ?=
 # So many tests at a time when all are run.
 WORKERS ?= 4
+# Where nobody watches, a run in which much is broken ends and says so.
+LIMITS := $(if $(filter true,$(CI)),--maxfail=15)
 
 .PHONY: help run run-ganeti test bench lint clean
 
@@ -32,7 +34,7 @@ run-ganeti: $(VENV)/.service ## the same with two real Ganeti clusters (Debian, 
 	@exec $(BIN)/python -P -m cyclades_tx.trial --state '$(STATE)' --port '$(PORT)' --ganeti tests/real
 
 test: $(VENV)/.tools ## run all tests in random order; with CI=true or REAL=1 the real parts too
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term --durations=30)
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term --durations=30 $(LIMITS))
 
 bench: $(VENV)/.tools ## measure the service beside a bare Klein handler
 	@$(BIN)/python -m bench

@@ -148,9 +148,20 @@ start_daemons() {
     local daemon
     for daemon in noded confd wconfd rapi luxid; do
         as_node $daemons check ganeti-$daemon 2>/dev/null && continue
-        rm -f "$root/var/run/ganeti/ganeti-$daemon.pid"    # a left-over one is refused
-        as_node $daemons start ganeti-$daemon
+        start_daemon ganeti-$daemon
     done
+}
+
+# A child that the last daemon has left may hold its port for a moment longer.
+start_daemon() {
+    local try
+    for try in $(seq 20); do
+        rm -f "$root/var/run/ganeti/$1.pid"    # a left-over one is refused
+        as_node $daemons start "$1" 2>"$home/start.log" && return
+        sleep 0.5
+    done
+    cat "$home/start.log" >&2
+    return 1
 }
 
 wait_for_answer() {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +81,8 @@ class RealGaneti:
 
     def _signal(self, number: signal.Signals) -> None:
         for file in Path(self.runner).parent.glob("*/var/run/ganeti/ganeti-*.pid"):
-            os.kill(int(file.read_text()), number)
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), number)
 
 
 class RealGanetis:
@@ -89,9 +92,16 @@ class RealGanetis:
         self._running: list[RealGaneti] = []
 
     def get(self, how_many: int) -> list[RealGaneti]:
-        """Return so many clusters; those that run already come first."""
+        """Return so many clusters; those that run already come first.
+
+        One that a failed test has left stopped is started again, or the next tests fail too.
+        """
         if not self._running:
             _purge_orphans()
+        for ganeti in self._running[:how_many]:
+            if not _listens(ganeti):
+                ganeti.go_on()
+                ganeti.start()
         while len(self._running) < how_many:
             self._running.append(start_ganeti(_take_number()))
         return self._running[:how_many]
@@ -154,6 +164,15 @@ def _down(number: int, *words: str) -> None:
         stdin=subprocess.DEVNULL,
         timeout=DOWN_TIMEOUT_SECONDS,
     )
+
+
+def _listens(ganeti: RealGaneti) -> bool:
+    try:
+        ganeti.command("gnt-cluster", "info", timeout_seconds=20)
+        socket.create_connection((ganeti.address, ganeti.port), timeout=5).close()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def _take_number() -> int:

@@ -7,15 +7,17 @@ import os
 import socket
 from contextlib import suppress
 
-#: Below those that the kernel gives to outgoing connections; each process begins elsewhere.
-_ports = itertools.cycle(
-    [*range(12_000 + os.getpid() * 37 % 20_000, 32_000), *range(12_000, 32_000)]
-)
+#: Below those that the kernel gives to outgoing connections. Each worker of a run has a part of
+#: its own, or it could take the port of a server that another has stopped for a moment.
+_FIRST, _PARTS, _EACH = 12_000, 8, 2_500
+_part = _FIRST + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _PARTS * _EACH
+_start = os.getpid() * 37 % _EACH
+_ports = itertools.cycle(_part + (_start + number) % _EACH for number in range(_EACH))
 
 
 def free_port() -> int:
     """A port of the loopback that nobody uses now, and that no connection is given by chance."""
-    for port in itertools.islice(_ports, 20_000):
+    for port in itertools.islice(_ports, _EACH):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

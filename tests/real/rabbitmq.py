@@ -27,6 +27,7 @@ from tests.real.ports import free_port
 
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 30
+ROOM_BYTES = 500_000_000
 PREFIX = "cyclades-tx-rabbitmq-"
 VHOST = "cloud/test"
 _ROOT = Path("/usr/lib/rabbitmq/lib")
@@ -56,7 +57,8 @@ class RabbitNode:
         need("rabbitmqctl", "rabbitmq-server")
         self._sbin = next(_ROOT.glob("rabbitmq_server-*/sbin"))
         memory = Path("/dev/shm")
-        parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+        roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= ROOM_BYTES
+        parent = memory if roomy else Path(tempfile.gettempdir())
         _remove_orphans(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
         self._ports = _Ports(*(free_port() for _ in range(4)))
