@@ -62,6 +62,8 @@ setup(
             "python-novaclient",
             "python-openstackclient == 10.5.*",
             "ruff >= 0.17",
+            # What it makes of our documents decides which requests the tests send.
+            "schemathesis == 4.32.*",
             "setuptools >= 77",
             "towncrier",
             "wheel",

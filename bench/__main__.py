@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import creates, drain, idle, load, reconcile
+from bench import creates, drain, idle, lists, load, reconcile
 from bench.cloud import ROOT, Cloud
 from bench.figures import Figure, table
 from bench.reads import Reads
@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         figures = measure(Path(folder), said.seconds, said.rounds, said.creates)
     figures += drain.alone()
     figures += reconcile.alone()
+    figures += lists.alone(seconds=said.seconds)
     took = time.monotonic() - begun
     facts = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -243,13 +243,21 @@ class Cloud:
             timeout=60,
         )
 
-    def start_service(self, lag_period_seconds: float | None = None) -> None:
+    def start_service(
+        self,
+        lag_period_seconds: float | None = None,
+        command: list[str] = TWISTD,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """Start the service, wait until it is ready, and log in.
 
         :param lag_period_seconds: how often it looks at the lag of its reactor, if not as usual.
+        :param command: what runs its plugin.
         """
         more = {} if lag_period_seconds is None else {PERIOD_VARIABLE: str(lag_period_seconds)}
-        self.service.start([*TWISTD, "cyclades_tx", f"--config={self._config}"], more)
+        self.service.start(
+            [*command, "cyclades_tx", f"--config={self._config}"], {**more, **(environment or {})}
+        )
         until(
             lambda: self.service.answers(f"{self.url}/healthz"), "the service runs", START_SECONDS
         )
@@ -263,7 +271,7 @@ class Cloud:
             "the service has seen every cluster",
             START_SECONDS,
         )
-        self.token = self._log_in()
+        self.token = self.log_in()
 
     def restart_service(self, lag_period_seconds: float | None = None) -> None:
         """Start the service anew, as empty as it was at first."""
@@ -293,9 +301,12 @@ class Cloud:
             body: bytes = reply.read()
             return body
 
-    def headers(self, minor: int) -> dict[str, str]:
-        """What every request of the bench says."""
-        return {"X-Auth-Token": self.token, "OpenStack-API-Version": f"compute 2.{minor}"}
+    def headers(self, minor: int, token: str = "") -> dict[str, str]:
+        """What every request of the bench says.
+
+        :param token: in place of that for the project of the user of the bench.
+        """
+        return {"X-Auth-Token": token or self.token, "OpenStack-API-Version": f"compute 2.{minor}"}
 
     def metrics(self) -> str:
         """The service's own numbers."""
@@ -308,7 +319,8 @@ class Cloud:
         """The names of the instances on all clusters; one that is on two of them comes twice."""
         return self._simulators.instances()
 
-    def _log_in(self) -> str:
+    def log_in(self, project: str = "demo") -> str:
+        """A new token of the user of the bench for a project, by its name."""
         lines = (self.folder / "clouds.yaml").read_text()
         password = re.search(r"username: demo\n\s*password: (\S+)", lines)
         assert password is not None
@@ -316,7 +328,7 @@ class Cloud:
         body = {
             "auth": {
                 "identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": {"name": "demo", "domain": {"id": "default"}}},
+                "scope": {"project": {"name": project, "domain": {"id": "default"}}},
             }
         }
         request = urllib.request.Request(

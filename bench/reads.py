@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
 
 from bench import load, process
 from bench.cloud import START_SECONDS, Cloud, Process, free_port, until
 from bench.figures import Figure, ratio
-from bench.statements import statement_of
-from cyclades_tx.api.compute.servers import Views
+from bench.statements import list_of, one_server, statement_of
 from cyclades_tx.model.who import Who
 
 MINORS = (96, 1)
@@ -132,11 +130,11 @@ class Reads:
         who = Who(user_id, "", project_id, "", frozenset(("member",)))
         statements, bodies = {}, {}
         for minor in MINORS:
-            for name, path, endpoint in (
-                (f"show-{minor}", SHOWN.format(self._uuid), self._show),
-                (f"list-{minor}", LISTED, Views.list_details),
+            for name, path, of in (
+                (f"show-{minor}", SHOWN.format(self._uuid), one_server(self._uuid)),
+                (f"list-{minor}", LISTED, list_of(LISTED)),
             ):
-                wanted = statement_of(endpoint, path, who, minor, cloud.url)
+                wanted = statement_of(of, path, who, minor, cloud.url)
                 statements[name] = {"sql": wanted.sql, "arguments": wanted.arguments}
                 bodies[name] = cloud.get(path, minor).decode()
         self._reference.start(
@@ -156,6 +154,3 @@ class Reads:
                 with urllib.request.urlopen(self._url(f"{kind}/{name}"), timeout=30) as reply:
                     if reply.read() != body.encode():
                         raise RuntimeError(f"{kind}/{name} is not what the service writes")
-
-    async def _show(self, views: Views, call: Any) -> Any:
-        return await views.show(call, self._uuid)

@@ -9,10 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from twisted.internet.defer import ensureDeferred
 
-from cyclades_tx.api.compute.app import SERVICE
+from cyclades_tx.api.call import Call, Service
+from cyclades_tx.api.compute.app import SERVICE as COMPUTE
 from cyclades_tx.api.compute.servers import Views
-from cyclades_tx.api.frame import Call
+from cyclades_tx.api.network import listing
+from cyclades_tx.api.network.app import SERVICE as NETWORK
+from cyclades_tx.api.network.collections import COLLECTIONS
 from cyclades_tx.model.who import Who
+
+#: An endpoint with the database that it asks.
+Endpoint = Callable[[Any, Call], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -46,26 +52,52 @@ class _Request:
         """Say that no header was sent."""
 
 
-def statement_of(
-    endpoint: Callable[[Views, Call], Awaitable[Any]],
-    target: str,
-    who: Who,
-    minor: int,
-    public_url: str,
-    instance_prefix: str = "snf-",
-) -> Statement:
-    """What an endpoint asks PostgreSQL.
+def list_of(target: str) -> tuple[Service, Endpoint]:
+    """The service and the endpoint of a list of servers, or of a collection of Network.
 
     :param target: path and query of the request.
     """
+    path = urlsplit(target).path.strip("/").split("/")
+    if path[0] == "compute":
+
+        async def servers(database: Any, call: Call) -> Any:
+            views = Views(database, None, "snf-")  # type: ignore[arg-type]
+            return await (views.list_details if path[-1] == "detail" else views.list_items)(call)
+
+        return COMPUTE, servers
+    (collection,) = [each for each in COLLECTIONS if each.path == path[-1]]
+
+    async def things(database: Any, call: Call) -> Any:
+        return await listing.list_all(database, call, collection)
+
+    return NETWORK, things
+
+
+def one_server(uuid: str) -> tuple[Service, Endpoint]:
+    """The service and the endpoint that shows a server."""
+
+    async def show(database: Any, call: Call) -> Any:
+        return await Views(database, None, "snf-").show(call, uuid)  # type: ignore[arg-type]
+
+    return COMPUTE, show
+
+
+def statement_of(
+    of: tuple[Service, Endpoint], target: str, who: Who, minor: int, public_url: str
+) -> Statement:
+    """What an endpoint asks PostgreSQL.
+
+    :param of: its service and itself.
+    :param target: path and query of the request.
+    """
+    service, endpoint = of
     recorder = _Recorder()
-    call = Call(_Request(target), SERVICE, 0.0, public_url)  # type: ignore[arg-type]
+    call = Call(_Request(target), service, 0.0, public_url)  # type: ignore[arg-type]
     call.who = who
     call.minor = minor
-    views = Views(recorder, None, instance_prefix)  # type: ignore[arg-type]
 
     async def ask() -> None:
-        await endpoint(views, call)
+        await endpoint(recorder, call)
 
     failures: list[Any] = []
     ensureDeferred(ask()).addErrback(failures.append)

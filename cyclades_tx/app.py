@@ -28,12 +28,13 @@ from twisted.web.server import Site
 from cyclades_tx import limits, log
 from cyclades_tx.api import operator, vmapi
 from cyclades_tx.api.admin import AdminResource
+from cyclades_tx.api.call import Call, Reply
+from cyclades_tx.api.call import Service as Dialect
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.compute import interfaces
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.events import Streams
-from cyclades_tx.api.frame import Call, Frame, Reply
-from cyclades_tx.api.frame import Service as Dialect
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.identity import app as identity
 from cyclades_tx.api.image import app as image
 from cyclades_tx.api.network import app as network
@@ -42,6 +43,7 @@ from cyclades_tx.api.network.networks import NetworkWriter
 from cyclades_tx.api.network.ports import PortWriter
 from cyclades_tx.api.network.routers import RouterWriter
 from cyclades_tx.api.network.security_groups import GroupWriter, RuleWriter
+from cyclades_tx.api.network.subnet_pools import SubnetPoolWriter
 from cyclades_tx.api.network.subnets import SubnetWriter
 from cyclades_tx.api.network.writing import IWriter
 from cyclades_tx.api.replays import Replays
@@ -50,6 +52,7 @@ from cyclades_tx.config import Config
 from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
 from cyclades_tx.flows.facts import FactConsumer, queues
 from cyclades_tx.ganeti.offline import OfflineCluster
+from cyclades_tx.health import Health
 from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.lag import LagSampler, period_seconds
 from cyclades_tx.loops.books import Books
@@ -57,19 +60,14 @@ from cyclades_tx.loops.clusters import Drive, Drives
 from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.loops.outbox import Publisher
-from cyclades_tx.metrics import OpenOperations
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.mq.broker import Broker
 from cyclades_tx.mq.interfaces import BrokerError
-from cyclades_tx.store import drift_findings, outbox, upkeep
 from cyclades_tx.store.migrations import check_schema
 from cyclades_tx.world import World
 
 #: How often what has expired is thrown away.
 SWEEP_SECONDS = 60.0
-
-#: How long an event may wait to be published before something is wrong.
-EVENT_PATIENCE_SECONDS = 30.0
 
 #: How long the start waits for a database that is not there yet.
 START_PATIENCE_SECONDS = 60.0
@@ -299,55 +297,9 @@ class Cyclades(MultiService):
     async def _start_admin(self) -> None:
         world = self.world
         section = world.config.admin
-
-        async def database() -> None:
-            await world.database.value("select 1")
-
-        async def schema() -> None:
-            await check_schema(world.database)
-
-        async def clusters() -> None:
-            rows = await world.database.all(
-                "select name, unreachable_reason from cluster"
-                " where reachable = false and not offline"
-            )
-            if rows:
-                raise Unavailable(
-                    "; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows)
-                )
-
-        async def count_operations() -> None:
-            rows = await world.database.all(
-                "select kind, state, count(*) as count,"
-                " extract(epoch from now() - min(created_at))::float8 as oldest"
-                " from operation where finished_at is null group by kind, state"
-            )
-            world.metrics.operations(
-                OpenOperations(row.kind, row.state, row.count, row.oldest) for row in rows
-            )
-
-        async def count_drift() -> None:
-            servers = await drift_findings.open_ones(world.database)
-            world.metrics.drift_open([*servers, *await upkeep.open_ones(world.database)])
-
-        world.metrics.before_scrape("operations", count_operations)
-        world.metrics.before_scrape("drift", count_drift)
-
-        async def count_events() -> None:
-            world.metrics.outbox(await outbox.lag(world.database))
-
-        async def events() -> dict[str, Any]:
-            lag = await outbox.lag(world.database)
-            if lag.age_seconds > EVENT_PATIENCE_SECONDS:
-                raise Unavailable(
-                    f"{lag.waiting} events wait to be published, the oldest for"
-                    f" {lag.age_seconds:.0f} seconds."
-                )
-            streams = 0 if self._streams is None else len(self._streams)
-            return {"waiting": lag.waiting, "age_seconds": lag.age_seconds, "streams": streams}
-
-        world.metrics.before_scrape("outbox", count_events)
-        checks = {"database": database, "schema": schema, "clusters": clusters, "events": events}
+        health = Health(world.database, world.metrics, self._count_streams)
+        health.watch()
+        checks = health.checks()
         if self._consumer is not None:
             checks["broker"] = self._consumer.check
         resource = AdminResource(world.reactor, world.metrics, checks)
@@ -355,6 +307,9 @@ class Cyclades(MultiService):
         address = section.address.replace(":", "\\:")
         endpoint = serverFromString(world.reactor, f"{family}:{section.port}:interface={address}")
         self._ports.append(await endpoint.listen(Site(resource)))
+
+    def _count_streams(self) -> int:
+        return 0 if self._streams is None else len(self._streams)
 
     async def _sweep(self) -> None:
         try:
@@ -463,6 +418,7 @@ def network_writers(world: World) -> dict[str, IWriter]:
         "ports": PortWriter(database, world.ports),
         "floatingips": FloatingIpWriter(database, world.floating_ips),
         "routers": RouterWriter(database, world.routers),
+        "subnetpools": SubnetPoolWriter(database, world.subnet_pools),
         "security-groups": GroupWriter(database, world.security_groups),
         "security-group-rules": RuleWriter(database, world.security_groups),
     }

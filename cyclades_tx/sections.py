@@ -26,6 +26,13 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0.05, le=31_536_000.0)]
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, Meta(max_length=4096, pattern=PRINTABLE)]
+_PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4})"
+#: A protocol, and a port or a range of them.
+Traffic = Annotated[str, Meta(pattern=f"^[a-z0-9-]{{1,32}}(/{_PORT}(-{_PORT})?)?$")]
+_NETWORK = "SNF:ANY_PUBLIC(_IPV[46])?|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OneNetwork = Annotated[str, Meta(pattern=f"^({_NETWORK})$")]
+#: A network, or several of which one is taken.
+NetworkChoice = _OneNetwork | tuple[_OneNetwork, ...]
 
 #: Larger files are refused unread; a real one has a few kilobytes.
 MAX_FILE_BYTES = 1_048_576
@@ -199,6 +206,13 @@ class GanetiSection(Section, frozen=True):
     :ivar default_mac_prefix: first digits of MAC addresses where no pool gives a prefix.
     :ivar rescue_image: the ISO image from which a rescued server boots: a path that every node
         has, or a URL; empty: users must name an image.
+    :ivar firewall_limited: what the clusters' network scripts let in at the firewall profile
+        ``limited``, such as ``icmp``, ``tcp/22``, ``udp/6000-6010``; empty: it is never chosen.
+    :ivar forced_networks: what every new server is on, first of all: the UUID of a network,
+        ``SNF:ANY_PUBLIC_IPV4``, ``SNF:ANY_PUBLIC_IPV6`` or ``SNF:ANY_PUBLIC``; or several of these
+        in a list, of which the first that works is taken.
+    :ivar default_networks: what a server is on that names no networks, written in the same way;
+        empty: the only network of its project, or a shared one.
     :ivar hvparams: hypervisor parameters of a new instance, a table for each hypervisor; what
         is given here replaces the default as a whole.
     """
@@ -235,6 +249,9 @@ class GanetiSection(Section, frozen=True):
         "aa:00:0"
     )
     rescue_image: Text = ""
+    firewall_limited: tuple[Traffic, ...] = ()
+    forced_networks: tuple[NetworkChoice, ...] = ()
+    default_networks: tuple[NetworkChoice, ...] = ()
     hvparams: dict[str, dict[str, bool | int | float | str]] = msgspec.field(
         default_factory=lambda: {"kvm": {"serial_console": False}}
     )

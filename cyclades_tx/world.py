@@ -30,6 +30,7 @@ from cyclades_tx.flows.ports import Ports
 from cyclades_tx.flows.routers import Routers
 from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.subnet_pools import SubnetPools
 from cyclades_tx.flows.subnets import Subnets
 from cyclades_tx.ganeti.breaker import BreakerRules
 from cyclades_tx.ganeti.clusters import Clusters
@@ -77,6 +78,7 @@ class World:
     floating_ips: FloatingIps
     security_groups: SecurityGroups
     routers: Routers
+    subnet_pools: SubnetPools
     subnets: Subnets
     network_tags: NetworkTags
     images: Images
@@ -183,6 +185,7 @@ class World:
             floating_ips=FloatingIps(database, interfaces),
             security_groups=SecurityGroups(database),
             routers=Routers(database),
+            subnet_pools=SubnetPools(database),
             subnets=Subnets(
                 database, deadline_seconds=config.operations.deadline_seconds("make_network")
             ),

@@ -18,9 +18,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from cyclades_tx.api import openapi
+from cyclades_tx.api.call import Call, Reply, Service, Streaming
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.event_stream import RESTART, SLOW, Stream, message
-from cyclades_tx.api.frame import Call, Frame, Reply, Service, Streaming
+from cyclades_tx.api.events_reference import REFERENCE
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import BadRequest, Forbidden, TooManyRequests, Unavailable
 from cyclades_tx.flows.events import EventFeed
 from cyclades_tx.identity.interfaces import IIdentity
@@ -88,6 +91,7 @@ class Streams:
         """Add the endpoint to the API."""
         frame.mount("/events", SERVICE)
         frame.endpoint(SERVICE, "GET", PATH, self.open)
+        openapi.mount(frame, SERVICE, REFERENCE)
 
     async def open(self, call: Call) -> Reply | Streaming:
         """Begin a stream for the project of the token."""

@@ -16,8 +16,9 @@ import msgspec
 import orjson
 
 from cyclades_tx import __version__
+from cyclades_tx.api.call import Call, Endpoint, Handler, Service
 from cyclades_tx.api.documents import Document
-from cyclades_tx.api.frame import Call, Endpoint, Frame, Handler, Service
+from cyclades_tx.api.frame import Frame
 
 SUPPORTED = "supported"
 APPROXIMATED = "approximated"
@@ -27,18 +28,36 @@ Schema = dict[str, Any]
 #: The schema of a reply for a microversion's minor number and a role (administrator or not).
 Shape = Callable[[int, bool], Schema]
 
+JSON = "application/json"
+
 _RULE = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
 _COMPONENTS = "#/components/schemas/"
 _MOST_KEPT = 128
 
 
 @dataclass(frozen=True)
+class ByVersion:
+    """Types that read a body, different from one microversion to the next.
+
+    :ivar types: gives those of a minor number.
+    """
+
+    types: Callable[[int], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class Described:
     """What the table says of one endpoint.
 
-    :ivar body: the type that reads the body, or a tuple of them; None: there is none.
+    :ivar body: the type that reads the body, a tuple of them, or :class:`ByVersion`; None: there
+        is none.
     :ivar reply: the shape of the reply; None: it is empty.
+    :ivar partial: its shape where the query chooses among the members; None: it cannot.
     :ivar status: of a success.
+    :ivar empty: further statuses of a success, of which the reply is empty.
+    :ivar also: further statuses of a success, with the same reply.
+    :ivar content: the type of the reply.
+    :ivar headers: names of headers that have an effect.
     :ivar query: the names of the parameters that have an effect.
     :ivar support: :data:`SUPPORTED`, :data:`APPROXIMATED` or :data:`REFUSED`.
     :ivar note: what is different from the reference, in a sentence.
@@ -48,7 +67,12 @@ class Described:
     summary: str
     body: Any = None
     reply: Shape | None = None
+    partial: Shape | None = None
     status: int = 200
+    empty: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
+    content: str = JSON
+    headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
     support: str = SUPPORTED
     note: str = ""
@@ -101,6 +125,24 @@ def _record(properties: Schema) -> Schema:
     }
 
 
+_ANY: Schema = {"type": "object"}
+#: How a service describes its description.
+DOCUMENT = Described(
+    "This document.",
+    reply=plain(
+        _record(
+            {
+                "openapi": {"enum": ["3.1.0"]},
+                "info": _record({"title": {"type": "string"}, "version": {"type": "string"}}),
+                "servers": {"type": "array", "items": _record({"url": {"type": "string"}})},
+                "paths": {"type": "object", "additionalProperties": _ANY},
+                "components": _record({"schemas": _ANY, "securitySchemes": _ANY}),
+            }
+        )
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Reference:
     """The endpoints of one service, and what is said of them.
@@ -108,7 +150,7 @@ class Reference:
     :ivar title: its name for people.
     :ivar prefix: what all its paths begin with.
     :ivar table: by ``METHOD path``, the path without the prefix.
-    :ivar fault: the shape of its faults.
+    :ivar fault: the shape of its faults, and ``fault_content`` their type.
     :ivar versions: the smallest and the largest minor microversion, or None.
     """
 
@@ -117,6 +159,7 @@ class Reference:
     table: Mapping[str, Described]
     fault: Schema
     versions: tuple[int, int] | None = None
+    fault_content: str = JSON
 
     def entries(self, endpoints: Iterable[Endpoint]) -> list[tuple[Endpoint, Described | None]]:
         """The endpoints of the service below its prefix, each with what the table says of it."""
@@ -133,14 +176,23 @@ class Reference:
                 found.append((each, self.table.get(name)))
         return found
 
-    def document(self, endpoints: Iterable[Endpoint], minor: int, base_url: str) -> Schema:
-        """The OpenAPI document of one microversion."""
+    def document(
+        self,
+        endpoints: Iterable[Endpoint],
+        minor: int,
+        base_url: str,
+        admin: bool | None = None,
+    ) -> Schema:
+        """The OpenAPI document of one microversion.
+
+        :param admin: what administrators see, or what others do; None: either of them.
+        """
         entries = [
             (each, said)
             for each, said in self.entries(endpoints)
             if said is None or said.exists(minor)
         ]
-        bodies = {body for _, said in entries for body in _bodies(said)}
+        bodies = {body for _, said in entries for body in _bodies(said, minor)}
         ordered = sorted(bodies, key=repr)
         schemas, components = msgspec.json.schema_components(
             ordered, ref_template=_COMPONENTS + "{name}"
@@ -149,7 +201,7 @@ class Reference:
         paths: dict[str, Schema] = {}
         for each, said in entries:
             path = _RULE.sub(r"{\1}", each.path)
-            operation = self._operation(each, said, minor, by_body)
+            operation = self._operation(each, said, minor, by_body, admin)
             paths.setdefault(path, {})[each.method.lower()] = operation
         version = "" if self.versions is None else f"2.{minor}"
         return {
@@ -166,20 +218,21 @@ class Reference:
         }
 
     def _operation(
-        self, each: Endpoint, said: Described | None, minor: int, bodies: Mapping[Any, Schema]
+        self,
+        each: Endpoint,
+        said: Described | None,
+        minor: int,
+        bodies: Mapping[Any, Schema],
+        admin: bool | None,
     ) -> Schema:
-        fault = {"application/json": {"schema": {"$ref": _COMPONENTS + "Fault"}}}
-        success: Schema = {"description": "Done."}
-        if said is not None and said.reply is not None:
-            success["content"] = {"application/json": {"schema": _for_all(said.reply, minor)}}
-        status = "200" if said is None else str(said.status)
+        fault = {self.fault_content: {"schema": {"$ref": _COMPONENTS + "Fault"}}}
         responses: Schema = {"default": {"description": "A fault.", "content": fault}}
         if said is None or said.support != REFUSED:
-            responses = {status: success, **responses}
+            responses = {**_successes(said, minor, admin), **responses}
         operation: Schema = {
             "operationId": _RULE.sub(r"\1", f"{each.method.lower()}{each.path}"),
             "summary": "" if said is None else said.summary,
-            "parameters": _parameters(each, said, self.versions is not None),
+            "parameters": _parameters(each, said, None if self.versions is None else minor),
             "responses": responses,
             "security": [{"token": []}] if each.token else [],
         }
@@ -190,18 +243,34 @@ class Reference:
             if said.note:
                 operation["description"] = said.note
             if said.body is not None:
-                several = [bodies[body] for body in _bodies(said)]
+                several = [bodies[body] for body in _bodies(said, minor)]
                 schema = several[0] if len(several) == 1 else {"anyOf": several}
-                content = {"application/json": {"schema": schema}}
+                content = {JSON: {"schema": schema}}
                 operation["requestBody"] = {"required": True, "content": content}
         return operation
 
 
-def _bodies(said: Described | None) -> tuple[Any, ...]:
+def _bodies(said: Described | None, minor: int) -> tuple[Any, ...]:
     """The types that read a body."""
     if said is None or said.body is None:
         return ()
+    if isinstance(said.body, ByVersion):
+        return said.body.types(minor)
     return said.body if isinstance(said.body, tuple) else (said.body,)
+
+
+def _successes(said: Described | None, minor: int, admin: bool | None) -> Schema:
+    """What is answered when all goes well, by status."""
+    nothing: Schema = {"description": "Done."}
+    if said is None:
+        return {"200": nothing}
+    success = dict(nothing)
+    reply = said.partial or said.reply
+    if reply is not None:
+        shape = _for_all(reply, minor) if admin is None else reply(minor, admin)
+        success["content"] = {said.content: {"schema": shape}}
+    found = {str(status): nothing for status in said.empty}
+    return {**found, **{str(status): success for status in (said.status, *said.also)}}
 
 
 def _for_all(reply: Shape, minor: int) -> Schema:
@@ -210,15 +279,20 @@ def _for_all(reply: Shape, minor: int) -> Schema:
     return usual if usual == more else {"anyOf": [usual, more]}
 
 
-def _parameters(each: Endpoint, said: Described | None, versioned: bool) -> list[Schema]:
+def _parameters(each: Endpoint, said: Described | None, minor: int | None) -> list[Schema]:
     text = {"type": "string"}
     found: list[Schema] = [
         {"name": name, "in": "path", "required": True, "schema": text}
         for name in _RULE.findall(each.path)
     ]
-    if versioned:
-        found.append({"name": "OpenStack-API-Version", "in": "header", "schema": text})
+    if minor is not None:
+        version = {"const": f"{each.service} 2.{minor}"}
+        found.append({"name": "OpenStack-API-Version", "in": "header", "schema": version})
+    if each.method == "POST" and each.token and each.scoped:
+        key = {"type": "string", "pattern": "^[!-~]{1,255}$"}
+        found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
     if said is not None:
+        found += [{"name": name, "in": "header", "schema": text} for name in said.headers]
         found += [{"name": name, "in": "query", "schema": text} for name in said.query]
     return found
 

@@ -14,19 +14,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.compute.new_server import metadata_of, name_of
 from cyclades_tx.api.errors import nova_fault
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import NotFound
 from cyclades_tx.flows.servers import Servers
+from cyclades_tx.model.operator_door import METHOD, SERVERS_PATH
 from cyclades_tx.model.server import NewServer, WantedNic
 from cyclades_tx.model.who import ADMIN
 
 SERVICE = Service("operator", nova_fault)
-
-#: The method of a token that was written into the database by an operator.
-METHOD = "operator"
-PATH = "/operator/v1/servers"
 
 
 class WantedNetwork(Struct, forbid_unknown_fields=True, frozen=True):
@@ -80,7 +78,7 @@ def mount(frame: Frame, servers: Servers) -> None:
 
     frame.mount("/operator", SERVICE)
     # A reader's role does not matter here: the token itself is the permission.
-    frame.endpoint(SERVICE, "POST", PATH, create, write=False)
+    frame.endpoint(SERVICE, "POST", SERVERS_PATH, create, write=False)
 
 
 def _new(wanted: Wanted) -> NewServer:

@@ -15,6 +15,8 @@ from twisted.internet.task import Clock
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.compute import openapi as compute_table
 from cyclades_tx.api.compute import refused_actions
+from cyclades_tx.api.events import Streams
+from cyclades_tx.api.events_reference import REFERENCE as EVENTS
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.identity import app as identity
 from cyclades_tx.api.identity import openapi as identity_table
@@ -26,12 +28,14 @@ from cyclades_tx.api.network.routers import RouterWriter
 from cyclades_tx.api.openapi import REFUSED, SUPPORTED, Described, Reference
 from cyclades_tx.flows.network_tags import NetworkTags
 from cyclades_tx.identity.catalog import Catalog
+from cyclades_tx.sections import EventsSection
 
 REFERENCES = (
     identity_table.REFERENCE,
     compute_table.REFERENCE,
     network_table.REFERENCE,
     image_table.REFERENCE,
+    EVENTS,
 )
 
 _INTRODUCTION = """# Requests
@@ -59,6 +63,7 @@ def mount(frame: Frame) -> None:
     writers = {"routers": RouterWriter(nobody, nobody)}
     network.mount(frame, nobody, writers=writers, tags=NetworkTags(nobody))
     image.mount(frame, nobody)
+    Streams(Clock(), nobody, nobody, EventsSection()).mount(frame)
 
 
 def render() -> str:

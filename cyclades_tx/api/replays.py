@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.errors import HttpError
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Conflict, CycladesError, Unavailable
 from cyclades_tx.ganeti.credentials import Keyring, SealBroken
 from cyclades_tx.store import replies

@@ -6,8 +6,9 @@ the document, once, and afterwards nobody does.
 
 from __future__ import annotations
 
+from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.errors import nova_fault
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import NotFound
 from cyclades_tx.vault import ISecretStore
 

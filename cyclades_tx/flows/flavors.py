@@ -72,6 +72,52 @@ class Flavors:
         made: int = await self._database.transaction(work, "volume_type.create")
         return made
 
+    async def find_volume_type(self, ref: str) -> Any:
+        """A volume type by id, UUID or name, a deleted one by id or UUID: id, name, deleted.
+
+        :raise NotFound: when there is none.
+        """
+        found = await store.any_volume_type(self._database, ref)
+        if found is None:
+            raise NotFound(
+                f"There is no volume type {ref[:80]!r}; see volume-type-list.", "volume_type"
+            )
+        return found
+
+    async def modify_volume_type(
+        self,
+        ref: str,
+        *,
+        deleted: bool | None = None,
+        add_specs: Mapping[str, str] | None = None,
+        delete_specs: Sequence[str] = (),
+    ) -> int:
+        """Change a volume type; return its id.
+
+        :param deleted: True takes its flavors away too; False gives back the type alone.
+        :raise Conflict: when its name was given to another one since it was deleted.
+        """
+        _check_spec_changes(add_specs or {}, delete_specs)
+        found = await self.find_volume_type(ref)
+
+        async def work(tx: Any) -> None:
+            if deleted is not None:
+                await store.set_volume_type_deleted(tx, found.id, deleted)
+            await store.add_specs(tx, "volume_type", found.id, add_specs or {})
+            gone = await store.delete_specs(tx, found.id, delete_specs, "volume_type")
+            missing = sorted(set(delete_specs) - set(gone))
+            if missing:
+                raise NotFound(f"The volume type has no spec {missing[0][:80]!r}.", "spec")
+
+        try:
+            await self._database.transaction(work, "volume_type.modify")
+        except UniqueViolation:
+            raise Conflict(
+                f"Another volume type is called {found.name} by now.", "duplicate"
+            ) from None
+        number: int = found.id
+        return number
+
     async def create(
         self,
         vcpus: Sequence[int],
@@ -248,10 +294,7 @@ class Flavors:
         :param changes: of ``allow_create``, ``public`` and ``deleted``.
         :raise Conflict: when its name was given to another one since it was deleted.
         """
-        _check_specs(add_specs or {})
-        both = set(add_specs or {}) & set(delete_specs)
-        if both:
-            raise BadRequest(f"The spec {sorted(both)[0]!r} cannot be both added and deleted.")
+        _check_spec_changes(add_specs or {}, delete_specs)
         found = await store.any_by_id(self._database, ref) or await self.find(ref)
 
         async def work(tx: Any) -> None:
@@ -305,6 +348,13 @@ def _template(text: str) -> tuple[str, str | None]:
 def _check_text(what: str, text: str) -> None:
     if not text.strip() or len(text) > _TEXT_LIMIT or not text.isprintable():
         raise BadRequest(f"The {what} must have 1 to {_TEXT_LIMIT} printable characters.")
+
+
+def _check_spec_changes(added: Mapping[str, str], deleted: Sequence[str]) -> None:
+    _check_specs(added)
+    both = set(added) & set(deleted)
+    if both:
+        raise BadRequest(f"The spec {sorted(both)[0]!r} cannot be both added and deleted.")
 
 
 def _check_specs(specs: Mapping[str, str]) -> None:

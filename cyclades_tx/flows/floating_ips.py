@@ -16,7 +16,15 @@ from cyclades_tx.model import address as arithmetic
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.quota import FLOATING_IP
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import attachments, floating_ips, operations, ports, quotas, servers
+from cyclades_tx.store import (
+    attachments,
+    floating_ips,
+    network_changes,
+    operations,
+    ports,
+    quotas,
+    servers,
+)
 from cyclades_tx.store import networks as network_rows
 
 
@@ -101,11 +109,18 @@ class FloatingIps:
             return str(made.uuid)
 
         found: str = await self._database.transaction(
-            work, "floating_ip.create", turn=wanted.project_id or who.project_id or ""
+            work, "floating_ip.create", turn=wanted.project_id or who.turn
         )
         return found
 
-    async def update(self, who: Who, ref: str, changes: dict[str, Any], request_id: str) -> str:
+    async def update(
+        self,
+        who: Who,
+        ref: str,
+        changes: dict[str, Any],
+        request_id: str,
+        revision: int | None = None,
+    ) -> str:
         """Put one on a port, take it off (``port_ref`` None), or describe it; return its UUID.
 
         :param changes: ``port_ref``, ``fixed_ip``, ``description``: what is absent stays.
@@ -113,6 +128,7 @@ class FloatingIps:
 
         async def work(tx: Any) -> str:
             seen = await floating_ips.find(tx, who, ref)
+            network_changes.check_revision(seen, revision)
             if "port_ref" in changes:
                 if changes["port_ref"] is None:
                     if changes.get("fixed_ip") is not None:
@@ -129,14 +145,17 @@ class FloatingIps:
                 await floating_ips.describe(tx, seen.id, changes["description"])
             return str(seen.uuid)
 
-        found: str = await self._database.transaction(work, "floating_ip.update")
+        found: str = await self._database.transaction(work, "floating_ip.update", turn=who.turn)
         return found
 
-    async def delete(self, who: Who, ref: str, request_id: str) -> None:
+    async def delete(
+        self, who: Who, ref: str, request_id: str, revision: int | None = None
+    ) -> None:
         """Give a floating IP back; one that is on a server goes when its interface is gone."""
 
         async def work(tx: Any) -> None:
             seen = await floating_ips.find(tx, who, ref)
+            network_changes.check_revision(seen, revision)
             await quotas.lock(tx, seen.project_id)
             server_id = await self._server_id(tx, seen)
             if server_id is None:
@@ -150,7 +169,7 @@ class FloatingIps:
                 await self._take_off(tx, who, seen, request_id)
             await floating_ips.mark_released(tx, (await self._locked(tx, seen, ref)).id)
 
-        await self._database.transaction(work, "floating_ip.delete")
+        await self._database.transaction(work, "floating_ip.delete", turn=who.turn)
 
     async def add_to_server(
         self, who: Who, server_ref: str, address: str, fixed_ip: str | None, request_id: str
@@ -175,7 +194,7 @@ class FloatingIps:
             row = await self._locked(tx, seen, address)
             await self._put(tx, who, row, server, port_ref, None, request_id)
 
-        await self._database.transaction(work, "floating_ip.add")
+        await self._database.transaction(work, "floating_ip.add", turn=who.turn)
 
     async def remove_from_server(
         self, who: Who, server_ref: str, address: str, request_id: str
@@ -199,7 +218,7 @@ class FloatingIps:
                 )
             await self._take_off(tx, who, seen, request_id)
 
-        await self._database.transaction(work, "floating_ip.remove")
+        await self._database.transaction(work, "floating_ip.remove", turn=who.turn)
 
     async def _server_of_port(self, tx: Any, who: Who, port_ref: str, project_id: str) -> Any:
         """Lock the server that a floating IP of a project shall come to by a port."""

@@ -74,6 +74,8 @@ class Interfaces(ServerDetails):
                 port_id, uuid, network_id = port.id, port.uuid, port.network_id
             else:
                 network = await self._network(tx, who, wanted)
+                # Before its address, as for the interfaces of new servers.
+                await self._ensure(tx, server, network.id)
                 made = await ports.create_port(
                     tx,
                     network_id=network.id,
@@ -92,7 +94,7 @@ class Interfaces(ServerDetails):
             await self.open_attach(tx, who, server, port_id, network_id, request_id)
             return str(uuid)
 
-        found: str = await self._database.transaction(work, "server.attach_port")
+        found: str = await self._database.transaction(work, "server.attach_port", turn=who.turn)
         return found
 
     async def detach(self, who: Who, ref: str, port_ref: str, request_id: str) -> None:
@@ -109,7 +111,7 @@ class Interfaces(ServerDetails):
                 raise NotFound(f"Port {port_ref} could not be found.", "port")
             await self.open_detach(tx, who, server, port, request_id)
 
-        await self._database.transaction(work, "server.detach_port")
+        await self._database.transaction(work, "server.detach_port", turn=who.turn)
 
     async def delete_port(self, tx: Any, who: Who, port: Any, request_id: str) -> None:
         """Wish a port gone that belongs to a server: its interface first.
@@ -145,7 +147,7 @@ class Interfaces(ServerDetails):
                 raise BadRequest(f"Fixed IP {address} is not associated with instance {ref}.")
             await self.open_detach(tx, who, server, await lock_port(tx, who, uuid), request_id)
 
-        await self._database.transaction(work, "server.detach_port")
+        await self._database.transaction(work, "server.detach_port", turn=who.turn)
 
     # What other flows do in transactions of their own
 
@@ -177,10 +179,13 @@ class Interfaces(ServerDetails):
         self, tx: Any, who: Who, server: Any, port_id: int, network_id: int, request_id: str
     ) -> None:
         """Open the operation that makes the interface of a port."""
+        await self._ensure(tx, server, network_id)
+        await self._open(tx, who, server, "attach_port", request_id, {"port_id": port_id})
+
+    async def _ensure(self, tx: Any, server: Any, network_id: int) -> None:
         await networks.ensure_on_cluster(
             tx, network_id, server.cluster_id, self._deadlines.deadline_seconds("make_network")
         )
-        await self._open(tx, who, server, "attach_port", request_id, {"port_id": port_id})
 
     async def open_detach(
         self, tx: Any, who: Who, server: Any, port: Any, request_id: str, **arguments: Any
@@ -272,7 +277,7 @@ async def _port(tx: Any, who: Who, ref: str, suffix: str) -> Any:
     uuid = parse_uuid(ref)
     row = uuid and await tx.first(
         "select id, uuid::text, project_id, user_id, network_id, server_id, router_id, mac::text,"
-        " device_owner, automatic, state, pending_restart from port where uuid = %s"
+        " device_owner, automatic, state, pending_restart, revision from port where uuid = %s"
         f" and (%s or (project_id = %s and device_owner <> %s)){suffix}",
         (uuid, who.admin, who.project_id, ports.FLOATING_OWNER),
     )

@@ -7,22 +7,32 @@ from typing import Any
 
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound
 from cyclades_tx.model.who import Who
+from cyclades_tx.store import floating_ips, outbox, routers, security_groups, subnet_pools
 from cyclades_tx.store import network_tags as store
-from cyclades_tx.store import outbox
 
 #: Of one thing.
 MOST = 50
 _LONGEST = 255
 
+
+async def _tell_port(tx: Any, kind: str, port_id: int) -> None:
+    await outbox.tell_ports(tx, kind, (port_id,))
+
+
 #: Who writes the event that a thing has changed, by the kind of thing.
 _TELL: dict[str, Callable[[Any, str, int], Awaitable[None]]] = {
     "networks": outbox.tell_network,
     "subnets": outbox.tell_subnet,
+    "subnetpools": subnet_pools.tell,
+    "ports": _tell_port,
+    "routers": routers.tell,
+    "floatingips": floating_ips.tell,
+    "security-groups": security_groups.tell,
 }
 
 
 class NetworkTags:
-    """The tags of networks, subnets and whatever else ``store/network_tags.py`` knows.
+    """The tags of networks, ports and whatever else ``store/network_tags.py`` knows.
 
     Every function takes the kind of thing and its UUID, as which anything can stand.
     """
@@ -90,9 +100,7 @@ class NetworkTags:
 
     async def _replace(self, tx: Any, kind: str, thing_id: int, tags: list[str]) -> None:
         await store.replace(tx, kind, thing_id, tags)
-        tell = _TELL.get(kind)
-        if tell is not None:
-            await tell(tx, f"{store.KINDS[kind].table}.changed", thing_id)
+        await _TELL[kind](tx, f"{store.KINDS[kind].table}.changed", thing_id)
 
     async def _own(self, tx: Any, who: Who, kind: str, ref: str) -> Any:
         row = await store.seen(tx, who, kind, ref, lock=True)

@@ -18,6 +18,7 @@ from cyclades_tx.store import (
     network_changes,
     outbox,
     quotas,
+    subnet_pools,
     values,
 )
 from cyclades_tx.store import networks as store
@@ -133,10 +134,13 @@ class Networks:
             _check(who, each)
 
         async def work(tx: Any) -> list[Any]:
-            return [await self.create_in(tx, who, each) for each in wanted]
+            # Everybody takes from pools in the same order, whatever the order of the wishes.
+            order = sorted(range(len(wanted)), key=lambda place: wanted[place].flavor)
+            made = {place: await self.create_in(tx, who, wanted[place]) for place in order}
+            return [made[place] for place in range(len(wanted))]
 
-        made: list[Any] = await self._database.transaction(work, "network.create")
-        return made
+        rows: list[Any] = await self._database.transaction(work, "network.create", turn=_turn(who))
+        return rows
 
     async def create_in(self, tx: Any, who: Who | None, wanted: WantedNetwork) -> Any:
         """Do what :meth:`create` does inside a transaction that is open already."""
@@ -224,7 +228,7 @@ class Networks:
             await outbox.tell_network(tx, "network.changed", row.id)
             return row
 
-        return await self._database.transaction(work, "network.change")
+        return await self._database.transaction(work, "network.change", turn=_turn(who))
 
     async def delete(
         self, who: Who | None, ref: str, *, revision: int | None = None, request_id: str = ""
@@ -243,13 +247,18 @@ class Networks:
             if row.project_id is not None and not row.shared and not row.external:
                 await self._charge(tx, row.project_id, -1)
             await network_changes.mark_deleted(tx, row.id)
+            await subnet_pools.give_back_of(tx, network_id=row.id)
+            for subnet in await tx.all(
+                "select id from subnet where network_id = %s order by id", (row.id,)
+            ):
+                await outbox.tell_subnet(tx, "subnet.deleted", subnet.id)
             await outbox.tell_network(tx, "network.deleted", row.id)
             if not await cluster_networks.change_everywhere(
                 tx, row.id, "remove_network", self._deadline_seconds, request_id
             ):
                 await values.give_back_of(tx, row)
 
-        await self._database.transaction(work, "network.delete")
+        await self._database.transaction(work, "network.delete", turn=_turn(who))
 
     async def keep_back(self, ref: str, keep: Sequence[str], let_go: Sequence[str]) -> None:
         """Keep addresses of a network back from everybody, or give them out again.
@@ -329,6 +338,11 @@ class Networks:
         ]
         own = [row for row in rows if row.project_id == who.project_id and not row.external]
         return own or [row for row in rows if row.shared]
+
+
+def _turn(who: Who | None) -> str:
+    """The line that requests wait in that begin by locking the holdings of a project."""
+    return who.turn if who is not None else ""
 
 
 def _external(wanted: WantedNetwork) -> bool:

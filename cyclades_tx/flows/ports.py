@@ -15,7 +15,7 @@ from cyclades_tx.flows.networks import Networks
 from cyclades_tx.model import address as arithmetic
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import outbox, ports, security_groups
+from cyclades_tx.store import firewalls, network_changes, outbox, ports, security_groups
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,27 @@ class Ports:
         """
 
         async def work(tx: Any) -> list[str]:
-            return [await self._create(tx, who, each) for each in wanted]
+            networks = [
+                await self._networks_flow.to_attach(tx, who, each.network_ref) for each in wanted
+            ]
+            # Everybody takes from networks in the same order, whatever the order of the wishes.
+            order = sorted(range(len(wanted)), key=lambda place: networks[place].id)
+            made = {
+                place: await self._create(tx, who, wanted[place], networks[place])
+                for place in order
+            }
+            return [made[place] for place in range(len(wanted))]
 
-        found: list[str] = await self._database.transaction(
-            work, "port.create", turn=who.project_id or ""
-        )
+        found: list[str] = await self._database.transaction(work, "port.create", turn=who.turn)
         return found
 
-    async def _create(self, tx: Any, who: Who, wanted: WantedPort) -> str:
+    async def _create(self, tx: Any, who: Who, wanted: WantedPort, network: Any) -> str:
         project_id = await charged_project(tx, who, wanted.project_id)
         mac = None
         if wanted.mac is not None:
             if not who.admin:
                 raise Forbidden("Only an administrator can choose a port's MAC address.")
             mac = arithmetic.mac_from(wanted.mac)
-        network = await self._networks_flow.to_attach(tx, who, wanted.network_ref)
         groups = await security_groups.ids_of(tx, project_id, wanted.security_groups)
         subnet_ids, address = await _addresses(tx, network, wanted.addresses)
         made = await ports.create_port(
@@ -109,14 +115,18 @@ class Ports:
         return made.uuid
 
     async def device(self, who: Who, ref: str) -> tuple[str, str]:
-        """What a port belongs to: the UUID of a server or "", and the owner's kind."""
+        """What a port belongs to: the UUID of a server, a router or "", and the owner's kind."""
         port = await find_port(self._database, who, ref)
         uuid = await self._database.value(
-            "select uuid::text from server where id = %s", (port.server_id,)
+            "select uuid::text from server where id = %s"
+            " union all select uuid::text from router where id = %s",
+            (port.server_id, port.router_id),
         )
         return uuid or "", port.device_owner
 
-    async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> str:
+    async def update(
+        self, who: Who, ref: str, changes: dict[str, Any], revision: int | None = None
+    ) -> str:
         """Change a port; return its UUID.
 
         :param changes: ``name``, ``description``, ``admin_up``, ``security_groups``; and, while no
@@ -126,6 +136,7 @@ class Ports:
 
         async def work(tx: Any) -> str:
             port = await lock_port(tx, who, ref)
+            network_changes.check_revision(port, revision)
             columns: dict[str, Any] = {
                 key: changes[key] for key in ("name", "description", "admin_up") if key in changes
             }
@@ -141,6 +152,7 @@ class Ports:
                     tx, port.project_id, changes["security_groups"]
                 )
                 await security_groups.put_on_port(tx, port.id, groups)
+                await firewalls.wish_of_port(tx, port.id)
             if "addresses" in changes:
                 await _readdress(tx, port, changes["addresses"])
             await tx.run(
@@ -153,7 +165,9 @@ class Ports:
         found: str = await self._database.transaction(work, "port.update")
         return found
 
-    async def delete(self, who: Who, ref: str, request_id: str) -> None:
+    async def delete(
+        self, who: Who, ref: str, request_id: str, revision: int | None = None
+    ) -> None:
         """Wish a port gone; one that a server has goes when its interface is removed.
 
         :raise Conflict: while its server cannot be changed, or has a floating IP by it.
@@ -161,6 +175,13 @@ class Ports:
 
         async def work(tx: Any) -> None:
             seen = await find_port(tx, who, ref)
+            network_changes.check_revision(seen, revision)
+            if seen.router_id is not None:
+                raise Conflict(
+                    f"Port {seen.uuid} cannot be deleted directly via the port API: has device"
+                    f" owner {seen.device_owner}.",
+                    "ServicePortInUse",
+                )
             if seen.server_id is not None:
                 await self._interfaces.delete_port(tx, who, seen, request_id)
                 return
@@ -169,7 +190,7 @@ class Ports:
                 raise Conflict(f"Port {port.uuid} is still in use.", "PortInUse")
             await ports.delete_ports(tx, [port.id])
 
-        await self._database.transaction(work, "port.delete")
+        await self._database.transaction(work, "port.delete", turn=who.turn)
 
 
 async def _new_mac(tx: Any, who: Who, port: Any, text: str) -> str:
@@ -178,8 +199,8 @@ async def _new_mac(tx: Any, who: Who, port: Any, text: str) -> str:
         return mac
     if not who.admin:
         raise Forbidden("Only an administrator can choose a port's MAC address.")
-    if port.server_id is not None:
-        raise Conflict(f"Port {port.uuid} has its MAC address on a server.", "PortBound")
+    if port.server_id is not None or port.router_id is not None:
+        raise Conflict(f"Port {port.uuid} has its MAC address on a device.", "PortBound")
     if await tx.value("select exists (select from port where mac = %s)", (mac,)):
         raise Conflict(f"MAC address {mac} is already in use.", "MacAddressInUse")
     return mac
@@ -250,9 +271,9 @@ async def _readdress(tx: Any, port: Any, wanted: tuple[WantedAddress, ...]) -> N
         fours
     ):
         return
-    if port.server_id is not None:
+    if port.server_id is not None or port.router_id is not None:
         raise Conflict(
-            f"Port {port.uuid} has its addresses on a server: they cannot change there.",
+            f"Port {port.uuid} has its addresses on a device: they cannot change there.",
             "PortBound",
         )
     network = await tx.first("select id, uuid::text from network where id = %s", (port.network_id,))

@@ -55,8 +55,10 @@ class Quotas:
         changed = await project_limits.defaults(self._database)
         found = {name: changed.get(name, otherwise) for name, otherwise in COUNTED.items()}
         for name, (resources, unit) in HELD.items():
-            maximum = self._default(resources[0], changed)
-            found[name] = UNLIMITED if maximum is None else maximum // unit
+            # The least counts, as in what a project that uses nothing is shown.
+            maxima = [self._default(each, changed) for each in resources]
+            given = [maximum for maximum in maxima if maximum is not None]
+            found[name] = min(given) // unit if given else UNLIMITED
         return {**found, **FIXED}
 
     def _default(self, resource: str, changed: Mapping[str, int]) -> int | None:

@@ -99,7 +99,7 @@ class Rebuilding(ServerChanges):
             return Rebuilt(admin_password, image.uuid, wanted.user_data)
 
         try:
-            found: Rebuilt = await self._database.transaction(work, "server.rebuild")
+            found: Rebuilt = await self._database.transaction(work, "server.rebuild", turn=who.turn)
         except Exception:
             with suppress(Unavailable):
                 await self._vault.drop(config_token)

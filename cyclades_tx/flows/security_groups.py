@@ -14,7 +14,7 @@ from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.flows.charged_project import charged_project
 from cyclades_tx.model.firewall_rule import Checked, RuleWords, check
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import security_groups, servers
+from cyclades_tx.store import network_changes, security_groups, servers
 from cyclades_tx.store.security_groups import DEFAULT, NewRule
 
 
@@ -67,11 +67,14 @@ class SecurityGroups:
         found: list[str] = await self._database.transaction(work, "security_group.create")
         return found
 
-    async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> str:
+    async def update(
+        self, who: Who, ref: str, changes: dict[str, Any], revision: int | None = None
+    ) -> str:
         """Change name, description or ``stateful`` of a group; return its UUID."""
 
         async def work(tx: Any) -> str:
             group = await security_groups.lock(tx, who, ref)
+            network_changes.check_revision(group, revision)
             if changes.get("name", group.name) != group.name:
                 if group.name == DEFAULT:
                     raise Conflict(
@@ -89,11 +92,12 @@ class SecurityGroups:
         found: str = await self._database.transaction(work, "security_group.update")
         return found
 
-    async def delete(self, who: Who, ref: str) -> None:
+    async def delete(self, who: Who, ref: str, revision: int | None = None) -> None:
         """Delete a group that nothing uses, and not the default one."""
 
         async def work(tx: Any) -> None:
             group = await security_groups.lock(tx, who, ref)
+            network_changes.check_revision(group, revision)
             if group.name == DEFAULT and not who.admin:
                 raise Conflict(
                     "Insufficient rights for removing default security group.",

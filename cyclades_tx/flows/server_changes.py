@@ -50,9 +50,16 @@ class ServerChanges(ServerDetails):
         """Wish a stopped server running."""
         await self._change(who, ref, request_id, "start", "start")
 
-    async def stop(self, who: Who, ref: str, request_id: str) -> None:
-        """Wish a running server stopped."""
-        await self._change(who, ref, request_id, "stop", "stop")
+    async def stop(
+        self, who: Who, ref: str, request_id: str, timeout_seconds: int | None = None
+    ) -> None:
+        """Wish a running server stopped.
+
+        :param timeout_seconds: how long the guest has before its power is cut; None: as long as
+            its cluster gives it.
+        """
+        arguments = None if timeout_seconds is None else {"timeout_seconds": timeout_seconds}
+        await self._change(who, ref, request_id, "stop", "stop", arguments)
 
     async def reboot(self, who: Who, ref: str, hard: bool, request_id: str) -> None:
         """Wish a server booted again; a hard reboot does not wait for the guest."""
@@ -77,7 +84,7 @@ class ServerChanges(ServerDetails):
                 growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, kind, growth, arguments)
 
-        await self._database.transaction(work, f"server.{kind}")
+        await self._database.transaction(work, f"server.{kind}", turn=who.turn)
 
     # Size
 
@@ -120,7 +127,7 @@ class ServerChanges(ServerDetails):
                 tx, who, server, holdings, request_id, before.disk_template, arguments
             )
 
-        await self._database.transaction(work, "server.resize")
+        await self._database.transaction(work, "server.resize", turn=who.turn)
 
     async def revert_resize(self, who: Who, ref: str, request_id: str) -> None:
         """Wish a resized server of its old size; a disk that has grown stays as it is.
@@ -145,7 +152,7 @@ class ServerChanges(ServerDetails):
                 tx, who, server, holdings, request_id, before.disk_template, arguments
             )
 
-        await self._database.transaction(work, "server.revert_resize")
+        await self._database.transaction(work, "server.revert_resize", turn=who.turn)
 
     async def confirm_resize(self, who: Who, ref: str) -> None:
         """Let a resized server keep its new size."""
@@ -155,7 +162,7 @@ class ServerChanges(ServerDetails):
             await procedures.confirm(tx, server)
             await outbox.tell_servers(tx, (server.id,))
 
-        await self._database.transaction(work, "server.confirm_resize")
+        await self._database.transaction(work, "server.confirm_resize", turn=who.turn)
 
     async def confirm_overdue(self, seconds: float) -> int:
         """Confirm the resizes that nobody has said a word about for so long; return how many."""
@@ -273,7 +280,7 @@ class ServerChanges(ServerDetails):
             growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, "rescue", growth, arguments)
 
-        await self._database.transaction(work, "server.rescue")
+        await self._database.transaction(work, "server.rescue", turn=who.turn)
         return admin_password or password.make(self._source)
 
     async def unrescue(self, who: Who, ref: str, request_id: str) -> None:
@@ -294,7 +301,7 @@ class ServerChanges(ServerDetails):
             growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, "unrescue", growth, arguments)
 
-        await self._database.transaction(work, "server.unrescue")
+        await self._database.transaction(work, "server.unrescue", turn=who.turn)
 
     async def _rescue_image(
         self, tx: Any, who: Who, image_ref: str | None

@@ -37,7 +37,7 @@ class ServerDetails:
                 )
                 await outbox.tell_servers(tx, (server.id,), always=True)
 
-        await self._database.transaction(work, "server.update")
+        await self._database.transaction(work, "server.update", turn=who.turn)
 
     async def set_metadata(
         self, who: Who, ref: str, items: dict[str, str], replace: bool
@@ -58,7 +58,9 @@ class ServerDetails:
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
             return {row.key: row.value for row in rows}
 
-        found: dict[str, str] = await self._database.transaction(work, "server.metadata")
+        found: dict[str, str] = await self._database.transaction(
+            work, "server.metadata", turn=who.turn
+        )
         return found
 
     async def delete_metadata(self, who: Who, ref: str, key: str) -> None:
@@ -76,7 +78,7 @@ class ServerDetails:
                 raise NotFound("Metadata item was not found", "metadata")
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
 
-        await self._database.transaction(work, "server.metadata")
+        await self._database.transaction(work, "server.metadata", turn=who.turn)
 
     async def set_tags(self, who: Who, ref: str, tags: tuple[str, ...]) -> None:
         """Put these tags in place of all there are."""
@@ -89,7 +91,7 @@ class ServerDetails:
             await servers.add_tags(tx, server.id, tags)
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
 
-        await self._database.transaction(work, "server.tags")
+        await self._database.transaction(work, "server.tags", turn=who.turn)
 
     async def add_tag(self, who: Who, ref: str, tag: str) -> bool:
         """Add one tag; False when it was there already."""
@@ -105,7 +107,7 @@ class ServerDetails:
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
             return True
 
-        return bool(await self._database.transaction(work, "server.tags"))
+        return bool(await self._database.transaction(work, "server.tags", turn=who.turn))
 
     async def delete_tag(self, who: Who, ref: str, tag: str) -> None:
         """Remove one tag.
@@ -122,7 +124,7 @@ class ServerDetails:
                 raise NotFound(f"Server {ref} has no tag '{tag}'", "tag")
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
 
-        await self._database.transaction(work, "server.tags")
+        await self._database.transaction(work, "server.tags", turn=who.turn)
 
     async def lock(self, who: Who, ref: str, reason: str | None) -> None:
         """Keep the owner from changing a server by accident."""
@@ -142,7 +144,7 @@ class ServerDetails:
             )
             await outbox.tell_servers(tx, (server.id,), always=True)
 
-        await self._database.transaction(work, "server.lock")
+        await self._database.transaction(work, "server.lock", turn=who.turn)
 
     async def check_action(
         self, who: Who, ref: str, word: str, states: frozenset[str] | None
@@ -162,7 +164,7 @@ class ServerDetails:
                     "state",
                 )
 
-        await self._database.transaction(work, "server.check")
+        await self._database.transaction(work, "server.check", turn=who.turn)
 
     async def suspend(self, who: Who, ref: str) -> None:
         """Keep a server's owner from doing anything with it; the machine keeps running."""
@@ -199,7 +201,7 @@ class ServerDetails:
                 before = Rest(server.state, server.charge)
                 await servers.move(tx, server, before, after, UNSEEN, None)
 
-        await self._database.transaction(work, "server.reset_state")
+        await self._database.transaction(work, "server.reset_state", turn=who.turn)
 
     async def _lock(self, tx: Any, who: Who, ref: str) -> tuple[Any, dict[str, quota.Holding]]:
         """Lock the holdings of a server's project, then its row; return the row and them.

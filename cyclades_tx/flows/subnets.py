@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden
+from cyclades_tx.flows.subnet_pools import cut
 from cyclades_tx.model import address as arithmetic
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import addresses, cluster_networks, network_changes, outbox
+from cyclades_tx.store import (
+    addresses,
+    cluster_networks,
+    network_changes,
+    outbox,
+    subnet_pools,
+)
 from cyclades_tx.store import networks as network_store
 from cyclades_tx.store import subnets as store
 
@@ -33,6 +40,8 @@ class WantedSubnet:
     :ivar host_routes: pairs of destination and next hop.
     :ivar ra_mode: who tells machines of an IPv6 subnet their route; as ``address_mode`` one of
         :data:`MODES`, or None.
+    :ivar pool: the UUID of the subnet pool that it is cut from, or ``"default"``; then ``cidr`` may
+        be empty, and ``version`` and ``prefixlen`` (None: the pool's) say what is wanted.
     """
 
     cidr: str
@@ -45,6 +54,9 @@ class WantedSubnet:
     host_routes: tuple[tuple[str, str], ...] = ()
     ra_mode: str | None = None
     address_mode: str | None = None
+    pool: str | None = None
+    version: int = 4
+    prefixlen: int | None = None
 
 
 class Subnets:
@@ -77,16 +89,34 @@ class Subnets:
         """Add several subnets, or none of them; see :meth:`create`."""
 
         async def work(tx: Any) -> list[Any]:
-            made = []
-            for network_ref, subnet in wanted:
+            networks = []
+            for network_ref, _ in wanted:
                 network = await network_store.seen(tx, who, network_ref)
                 _check_owner(who, network.project_id, f"Network {network_ref}")
-                await network_changes.lock(tx, network.id)
-                row = await add_subnet(tx, network.id, subnet)
+                networks.append(network)
+            # Everybody locks networks, then pools, in the same order, whatever the wishes'.
+            for network_id in sorted({network.id for network in networks}):
+                await network_changes.lock(tx, network_id)
+            made: dict[int, Any] = {}
+            for place in sorted(range(len(wanted)), key=lambda place: wanted[place][1].pool or ""):
+                network, subnet = networks[place], wanted[place][1]
+                pool_id = None
+                if subnet.pool is not None:
+                    taken = await cut(
+                        tx,
+                        who,
+                        network.project_id,
+                        subnet.pool,
+                        subnet.version,
+                        cidr=subnet.cidr,
+                        prefixlen=subnet.prefixlen,
+                    )
+                    subnet, pool_id = replace(subnet, cidr=taken.cidr), taken.pool_id
+                row = await add_subnet(tx, network.id, subnet, pool_id)
                 await network_changes.touch(tx, network.id)
                 await self._tell(tx, "subnet.created", row.id, network.id, request_id, True)
-                made.append(row)
-            return made
+                made[place] = row
+            return [made[place] for place in range(len(wanted))]
 
         found: list[Any] = await self._database.transaction(work, "subnet.create")
         return found
@@ -171,6 +201,7 @@ class Subnets:
                     "SubnetInUse",
                 )
             await outbox.tell_subnet(tx, "subnet.deleted", row.id)
+            await subnet_pools.give_back_of(tx, subnet_id=row.id)
             await store.delete(tx, row.id)
             await network_changes.touch(tx, row.network_id)
             await cluster_networks.reshape(tx, row.network_id, self._deadline_seconds, request_id)
@@ -192,9 +223,12 @@ class Subnets:
             await cluster_networks.reshape(tx, network_id, self._deadline_seconds, request_id)
 
 
-async def add_subnet(tx: Any, network_id: int, wanted: WantedSubnet) -> Any:
+async def add_subnet(
+    tx: Any, network_id: int, wanted: WantedSubnet, subnet_pool_id: int | None = None
+) -> Any:
     """Write a subnet of a network that nobody else changes, with its pools.
 
+    :param subnet_pool_id: the subnet pool that its range was taken from.
     :return: its id and UUID.
     """
     _check_texts(wanted.name, wanted.description)
@@ -226,6 +260,7 @@ async def add_subnet(tx: Any, network_id: int, wanted: WantedSubnet) -> Any:
         host_routes=_routes(cidr, wanted.host_routes),
         ra_mode=wanted.ra_mode,
         address_mode=wanted.address_mode,
+        subnet_pool_id=subnet_pool_id,
     )
     await addresses.fill(tx, row.id, pools)
     return row

@@ -125,7 +125,7 @@ class ValuePools:
 
         return {
             "id": pool.id,
-            "type": pool.kind,
+            "type": pool.kind.replace("_", "-"),
             "base": pool.base,
             "first": text(pool.first_value),
             "last": text(pool.last_value),

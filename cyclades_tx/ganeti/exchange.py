@@ -25,11 +25,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
-from cyclades_tx.ganeti import words
+from cyclades_tx.ganeti import replies, words
 from cyclades_tx.ganeti.interfaces import GanetiRefused, GanetiUnavailable, GanetiUncertain
 from cyclades_tx.ganeti.large_json import LargeJson, parse
+from cyclades_tx.ganeti.replies import OddReply
 from cyclades_tx.ganeti.tls import RapiAddress, RapiEndpoints
-from cyclades_tx.ganeti.words import OddReply
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class RapiWire:
         status, reply = await self._through_gate(exchange, method, path, query, data)
         if status == 200:
             return reply
-        _refuse_change(status, words.error_text(reply))
+        _refuse_change(status, replies.error_text(reply))
 
     async def ask(self, method: str, path: str, query: dict[str, str] | None = None) -> Any:
         return await self._answer(method, path, list((query or {}).items()), None)
@@ -237,7 +237,7 @@ class RapiWire:
         body = {"fields": list(fields), "qfilter": qfilter}
         words.check_ascii(body, "the question")
         reply = await self._answer("PUT", f"/2/query/{kind}", [], words.to_json(body))
-        return words.rows(reply, fields)
+        return replies.rows(reply, fields)
 
     async def query_apart(
         self,
@@ -265,7 +265,7 @@ class RapiWire:
         status, reply = await self._through_gate(exchange, method, path, query, data)
         if status == 200:
             return reply
-        message = words.error_text(reply) or f"HTTP status {status}"
+        message = replies.error_text(reply) or f"HTTP status {status}"
         if 400 <= status < 500 or status == 501:
             raise GanetiRefused(f"The cluster refused the question: {message}", status)
         raise GanetiUnavailable(f"The cluster gave no answer: {message}", status=status)

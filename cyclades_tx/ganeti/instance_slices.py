@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cyclades_tx.ganeti import words
+from cyclades_tx.ganeti import replies
 from cyclades_tx.ganeti.large_json import parse
-from cyclades_tx.ganeti.words import OddReply
+from cyclades_tx.ganeti.replies import OddReply
 from cyclades_tx.model.instance import Instance, InstanceGlance
 
 #: Instances, and glances, in one slice.
@@ -38,10 +38,10 @@ def read(reply: Any) -> Iterator[tuple[Instance, ...]]:
 
     :raise OddReply: when the reply is not one that Ganeti gives.
     """
-    rows = words.rows(reply, words.INSTANCE_FIELDS)
+    rows = replies.rows(reply, replies.INSTANCE_FIELDS)
     rows.sort(key=_place)
     for start in range(0, len(rows), SLICE):
-        yield tuple(words.instance(row) for row in rows[start : start + SLICE])
+        yield tuple(replies.instance(row) for row in rows[start : start + SLICE])
 
 
 def read_glances(reply: Any) -> Iterator[tuple[InstanceGlance, ...]]:
@@ -49,9 +49,9 @@ def read_glances(reply: Any) -> Iterator[tuple[InstanceGlance, ...]]:
 
     :raise OddReply: when the reply is not one that Ganeti gives.
     """
-    rows = words.rows(reply, words.GLANCE_FIELDS)
+    rows = replies.rows(reply, replies.GLANCE_FIELDS)
     for start in range(0, len(rows), GLANCES):
-        yield tuple(words.glance(row) for row in rows[start : start + GLANCES])
+        yield tuple(replies.glance(row) for row in rows[start : start + GLANCES])
 
 
 def _place(row: dict[str, Any]) -> tuple[int, str]:

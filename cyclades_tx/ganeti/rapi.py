@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from cyclades_tx.ganeti import instance_slices, words
+from cyclades_tx.ganeti import instance_slices, replies, words
 from cyclades_tx.ganeti.exchange import Gate, RapiCredentials, RapiLimits, RapiWire, no_guard
 from cyclades_tx.ganeti.interfaces import (
     GanetiRefused,
@@ -19,8 +19,8 @@ from cyclades_tx.ganeti.interfaces import (
     IGanetiCluster,
 )
 from cyclades_tx.ganeti.large_json import LargeJson
+from cyclades_tx.ganeti.replies import OddReply
 from cyclades_tx.ganeti.tls import RapiAddress
-from cyclades_tx.ganeti.words import OddReply
 from cyclades_tx.model.instance import (
     Capacity,
     ClusterInfo,
@@ -83,15 +83,15 @@ class RapiCluster:
     # Questions -----------------------------------------------------------------------------
 
     async def info(self) -> ClusterInfo:
-        found = words.info(await self._wire.ask("GET", "/2/info"))
+        found = replies.info(await self._wire.ask("GET", "/2/info"))
         self._version = found.version
         return found
 
     async def capacity(self) -> Capacity:
-        return words.capacity(await self._wire.ask("GET", "/2/nodes", {"bulk": "1"}))
+        return replies.capacity(await self._wire.ask("GET", "/2/nodes", {"bulk": "1"}))
 
     async def groups(self) -> tuple[str, ...]:
-        return words.groups(await self._wire.ask("GET", "/2/groups"))
+        return replies.groups(await self._wire.ask("GET", "/2/groups"))
 
     async def instance(self, name: str) -> Instance | None:
         return (await self.instances((name,))).get(name)
@@ -100,28 +100,28 @@ class RapiCluster:
         if not names:
             return {}
         rows = await self._wire.query(
-            "instance", words.INSTANCE_FIELDS, words.any_of("name", names)
+            "instance", replies.INSTANCE_FIELDS, words.any_of("name", names)
         )
-        found = (words.instance(row) for row in rows)
+        found = (replies.instance(row) for row in rows)
         return {instance.name: instance for instance in found}
 
     async def tagged(self, tags: tuple[str, ...]) -> dict[str, str]:
         if not tags:
             return {}
-        rows = await self._wire.query("instance", words.TAG_FIELDS, words.has_one_of(tags))
-        found = [words.tags_of(row) for row in rows]
+        rows = await self._wire.query("instance", replies.TAG_FIELDS, words.has_one_of(tags))
+        found = [replies.tags_of(row) for row in rows]
         return {tag: name for name, theirs in found for tag in tags if tag in theirs}
 
     async def instances_with(self, prefix: str) -> Iterator[tuple[Instance, ...]]:
         reply = await self._wire.query_apart(
-            "instance", words.INSTANCE_FIELDS, words.begins_with(prefix), instance_slices.pack
+            "instance", replies.INSTANCE_FIELDS, words.begins_with(prefix), instance_slices.pack
         )
         return instance_slices.slices_of(reply, instance_slices.read)
 
     async def glance(self, prefix: str) -> tuple[InstanceGlance, ...]:
         reply = await self._wire.query_apart(
             "instance",
-            words.GLANCE_FIELDS,
+            replies.GLANCE_FIELDS,
             words.begins_with(prefix),
             instance_slices.pack_glances,
         )
@@ -135,26 +135,26 @@ class RapiCluster:
     async def jobs(self, ids: tuple[int, ...]) -> dict[int, Job]:
         if not ids:
             return {}
-        rows = await self._wire.query("job", words.JOB_FIELDS, words.these_jobs(ids))
+        rows = await self._wire.query("job", replies.JOB_FIELDS, words.these_jobs(ids))
         found = {number: Job(number, JobStatus.UNKNOWN) for number in ids}
-        found.update((job.id, job) for job in map(words.job, rows))
+        found.update((job.id, job) for job in map(replies.job, rows))
         return found
 
     async def jobs_for(self, name: str, reason: str) -> tuple[Job, ...]:
-        rows = await self._wire.query("job", words.JOB_FIELDS_WITH_REASON, words.jobs_on(name))
-        found = [words.job(row) for row in rows if words.concerns(row, name)]
+        rows = await self._wire.query("job", replies.JOB_FIELDS_WITH_REASON, words.jobs_on(name))
+        found = [replies.job(row) for row in rows if replies.concerns(row, name)]
         ours = (job for job in found if reason in job.reasons)
         return tuple(sorted(ours, key=lambda job: job.id, reverse=True))
 
     async def network(self, name: str) -> SeenNetwork | None:
         rows = await self._wire.query(
-            "network", words.NETWORK_FIELDS, words.any_of("name", (name,))
+            "network", replies.NETWORK_FIELDS, words.any_of("name", (name,))
         )
-        return words.network(rows[0]) if rows else None
+        return replies.network(rows[0]) if rows else None
 
     async def networks(self) -> tuple[SeenNetwork, ...]:
-        rows = await self._wire.query("network", words.NETWORK_FIELDS, None)
-        return tuple(words.network(row) for row in rows)
+        rows = await self._wire.query("network", replies.NETWORK_FIELDS, None)
+        return tuple(replies.network(row) for row in rows)
 
     # Changes -------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class RapiCluster:
 
     async def cancel_job(self, job_id: int) -> bool:
         answer = await self._wire.change("DELETE", _path("jobs", str(job_id)), [], {})
-        return _certain(words.cancelled, answer)
+        return _certain(replies.cancelled, answer)
 
     async def check_write_access(self) -> None:
         await self._wire.change("PUT", "/2/modify", [], {})
@@ -323,7 +323,7 @@ class RapiCluster:
         query: Sequence[tuple[str, str]] = (),
     ) -> int:
         answer = await self._wire.change(method, path, [*query, ("reason", reason)], body or {})
-        return _certain(words.job_id, answer)
+        return _certain(replies.job_id, answer)
 
 
 def _certain(read: Callable[[Any], T], answer: Any) -> T:

@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cyclades_tx.drift.networks import rules_of
 from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.ganeti.named import NamedCluster
@@ -23,14 +24,14 @@ from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.leases import Lease
 from cyclades_tx.loops.looks import Looks
-from cyclades_tx.loops.network_drift import NetworkDrift, network_rules
+from cyclades_tx.loops.network_drift import NetworkDrift
 from cyclades_tx.loops.networks import NetworkWork
 from cyclades_tx.loops.servers import ServerWork
 from cyclades_tx.model import pace
 from cyclades_tx.model.drift import is_mass
 from cyclades_tx.model.names import Names
 from cyclades_tx.sections import GanetiSection, OperationsSection
-from cyclades_tx.store import clusters, operations, servers
+from cyclades_tx.store import clusters, firewalls, operations, servers
 from cyclades_tx.vault import ISecretStore
 
 #: How often open operations are looked through, in case a wake was lost.
@@ -109,7 +110,7 @@ class Drive:
             retries.deadline_seconds("make_network"),
             jitter,
             counted,
-            network_rules(ganeti),
+            rules_of(ganeti),
         )
         network_work = NetworkWork(self.work, self.servers.wake, self.network_drift.suspect)
         self.networks: Loop[int] = Loop(
@@ -194,10 +195,12 @@ class Drive:
                 self.servers.wake(row.server_id)
             elif row.network_id is not None:
                 self.networks.wake(row.network_id)
+        for server_id in await firewalls.wished(self._database, self.cluster_id, SWEEP_MOST):
+            self.servers.wake(server_id)
 
     def _changed(self, server_id: int) -> None:
         """An instance is not as it was."""
-        self._server_work.suspect(server_id)
+        self._server_work.resting.suspect(server_id)
         self.servers.wake(server_id)
 
     def _missing(self) -> None:

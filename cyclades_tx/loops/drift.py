@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -13,16 +13,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.logger import Logger
 
+from cyclades_tx.drift.servers import Look, Looker, rules_of
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.loops.cluster import ClusterWork
-from cyclades_tx.loops.drift_look import Look, Looker
 from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.servers import ServerWork
 from cyclades_tx.model.drift import (
     Finding,
     Memory,
     Remedy,
-    Rules,
     decide,
 )
 from cyclades_tx.model.job import JobStatus
@@ -51,15 +50,6 @@ SLICE = 100
 MOST_LINES = 100
 
 Counted = Callable[[str, str, int], None]
-
-
-def rules_of(section: GanetiSection) -> Rules:
-    """The rules of a configuration."""
-    return Rules(
-        timedelta(seconds=section.orphan_grace_seconds),
-        section.orphan_removal == "automatic",
-        section.repair_failures,
-    )
 
 
 class Drift:
@@ -296,7 +286,7 @@ class Drift:
                     for each in by_server[server_id]
                     if (memory := memories.get(each.key)) is not None
                 )
-                mending = self._server_work.mend(server_id, insist)
+                mending = self._server_work.resting.mend(server_id, insist)
                 waiting.append((server_id, self._within(mending)))
                 self._servers.wake(server_id)
             good: list[Finding] = []

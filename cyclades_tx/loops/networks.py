@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused, GanetiUnavailable
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.model.instance import NewNetwork
+from cyclades_tx.model.network_plan import AskNetwork, NetworkFacts, plan_network
 from cyclades_tx.model.operation import (
     FAILED,
     PENDING,
@@ -19,17 +20,7 @@ from cyclades_tx.model.operation import (
     SUCCEEDED,
     Operation,
 )
-from cyclades_tx.model.plan import (
-    Adopt,
-    AskNetwork,
-    AskSiblings,
-    Confirm,
-    Finish,
-    NetworkFacts,
-    Submit,
-    Wait,
-    plan_network,
-)
+from cyclades_tx.model.plan import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
 from cyclades_tx.store import cluster_networks, operations, outbox
 
 MOST_STEPS = 25

@@ -15,12 +15,14 @@ from cyclades_tx.manage import (
     database,
     enforce_resources,
     flavors,
+    floating_ips,
     images,
     keyring,
     networks,
     operations,
     people,
     pools,
+    ports,
     queues,
     quotas,
     reconcile_networks,
@@ -30,6 +32,7 @@ from cyclades_tx.manage import (
     server_creation,
     servers,
     subnets,
+    volume_types,
 )
 from cyclades_tx.manage.runner import Settings, explain
 
@@ -61,12 +64,15 @@ def commands(ctx: click.Context, config_path: str, verbose: bool) -> None:
     Each command works on the database of the service that the configuration file describes;
     a running service notices at once.
     """
-    ctx.obj = Settings(config_path, verbose)
+    ctx.obj = (ctx.obj or Settings)(config_path, verbose)
 
 
 for _room in (
     addresses,
+    floating_ips,
+    ports,
     backends,
+    volume_types,
     flavors,
     images,
     networks,
@@ -89,12 +95,15 @@ for _room in (
     _room.add_to(commands)
 
 
-def run(arguments: list[str] | None = None) -> Any:
-    """Run the command of the process's arguments, and end the process with its exit code."""
+def run(arguments: list[str] | None = None, settings: type[Settings] = Settings) -> Any:
+    """Run the command of the process's arguments, and end the process with its exit code.
+
+    :param settings: where commands work; another than the usual one for a reactor that runs.
+    """
     verbose = False
     try:
         with commands.make_context(
-            "snf-manage", list(sys.argv[1:] if arguments is None else arguments)
+            "snf-manage", list(sys.argv[1:] if arguments is None else arguments), obj=settings
         ) as ctx:
             verbose = bool(ctx.params.get("verbose"))
             commands.invoke(ctx)

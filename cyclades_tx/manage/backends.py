@@ -303,10 +303,8 @@ def add_to(group: click.Group) -> None:
 
 
 async def _shown(world: World, cluster_id: int) -> dict[str, Any]:
-    columns = CLUSTERS.pick(_SHOWN)
-    only = listings.Term(CLUSTERS.column("id"), "=", cluster_id)
-    found = await listings.rows(world.database, CLUSTERS, columns, [only])
-    return dict(zip((column.name for column in columns), found[0], strict=True))
+    found = await listings.one(world.database, CLUSTERS, cluster_id, CLUSTERS.pick(_SHOWN))
+    return found or {}
 
 
 def _certificate(path: str | None, fingerprint: str | None, host: str, port: int) -> str | None:

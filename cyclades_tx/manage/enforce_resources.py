@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,32 +11,50 @@ import click
 from cyclades_tx.errors import CycladesError
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.options import WORD, output_format, words
+from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
 from cyclades_tx.manage.runner import Failed, Settings
-from cyclades_tx.manage.servers import OPERATOR, ended, new_request_id
 from cyclades_tx.model import quota
-from cyclades_tx.model.enforcement import RESOURCES, SHUTDOWN, SOFT, Action, Plan, plan
-from cyclades_tx.store import enforcement
+from cyclades_tx.model.enforcement import (
+    DETACH,
+    RESOURCES,
+    SHUTDOWN,
+    SOFT,
+    Action,
+    FloatingTarget,
+    Plan,
+    Target,
+    plan,
+)
+from cyclades_tx.store import enforcement, network_inspection
 from cyclades_tx.world import World
 
 _UNITS = {quota.RAM: quota.MIB, quota.TOTAL_RAM: quota.MIB, quota.DISK: quota.GIB}
+#: Longer than this no operation may wait.
+MOST_GRACE_SECONDS = 600
 _ACTION_FIELDS = ("type", "id", "name", "state", "backend", "action", "violation", "result")
 _VIOLATION_FIELDS = ("#", "type", "holder", "source", "resource", "limit", "usage", "note")
 
 
 @click.command("enforce-resources-cyclades")
-@click.option("--resources", type=WORD, help="Remove or stop servers for the sake of these.")
-@click.option("--soft-resources", type=WORD, help="Only stop servers for the sake of these.")
+@click.option("--resources", type=WORD, help="Stop or remove what takes these.")
+@click.option("--soft-resources", type=WORD, help="Of these: only stop servers, detach addresses.")
 @click.option("--list-resources", is_flag=True, help="Show the resources there are.")
 @click.option("--projects", type=WORD, help="Only these, by name or id, with commas between.")
 @click.option("--exclude-projects", type=WORD, help="All but these.")
 @click.option("--users", type=WORD, help="Only limits of these users, by name or id.")
 @click.option("--exclude-users", type=WORD, help="Leave limits of these users alone.")
 @click.option("--fix", is_flag=True, help="Do what the plan says; without it nothing changes.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask before servers are removed.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask before anything is removed.")
 @click.option(
     "--max-operations",
     type=click.IntRange(0),
     help="Do at most so many things on each cluster; the rest is left for the next time.",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.IntRange(0, MOST_GRACE_SECONDS),
+    metavar="SECONDS",
+    help="How long guests have to shut down; default: as long as their cluster gives them.",
 )
 @click.option(
     "--remove-system-volumes", is_flag=True, help="Remove servers for the sake of their disks."
@@ -57,13 +76,15 @@ def enforce(
     fix: bool,
     force: bool,
     max_operations: int | None,
+    shutdown_timeout: int | None,
     remove_system_volumes: bool,
     cascade_remove: bool,
     form: str,
 ) -> None:
     """Bring projects and users that are over their limits back within them.
 
-    Shows which limits are passed, and which servers would be stopped or removed; --fix does it.
+    Shows which limits are passed, and which servers would be stopped or removed, which floating
+    IPs detached or given back; --fix does it.
     Exit code 0: all limits are kept; 1: some are not.
 
     \b
@@ -97,21 +118,22 @@ def enforce(
             and (only_users is None or each.user_id in only_users)
             and each.user_id not in other_users
         ]
-        targets = await enforcement.targets(
-            world.database, sorted({each.project_id for each in chosen})
-        )
+        concerned = sorted({each.project_id for each in chosen})
+        targets = await enforcement.targets(world.database, concerned)
+        floating = await enforcement.floating_targets(world.database, concerned)
         made = plan(
             chosen,
             [each for each in targets if each.user_id not in other_users],
+            [each for each in floating if each.user_id not in other_users],
             soft=soft,
             cascade=cascade_remove,
             system_volumes=remove_system_volumes,
         )
-        results = {}
+        results: Mapping[Action, str] = {}
         if fix and made.actions:
             _confirm(made, force)
-            results = await _carry_out(world, made, max_operations)
-        return made, [_shown(each, results.get(each.target.id, "")) for each in made.actions]
+            results = await _carry_out(world, made, max_operations, shutdown_timeout)
+        return made, [_shown(each, results.get(each, "")) for each in made.actions]
 
     made, actions = settings.run(look)
     _show(made, actions, form)
@@ -144,47 +166,97 @@ async def _ids(find: Any, text: str | None) -> frozenset[str] | None:
 
 
 def _confirm(made: Plan, force: bool) -> None:
-    removed = sum(each.kind != SHUTDOWN for each in made.actions)
-    if removed and not force:
-        click.confirm(f"Remove {removed} servers with all data?", abort=True, err=True)
+    removed = [each.target for each in made.actions if each.kind not in (SHUTDOWN, DETACH)]
+    servers = sum(isinstance(each, Target) for each in removed)
+    words = []
+    if servers:
+        words.append(f"{servers} servers with all data")
+    if len(removed) > servers:
+        words.append(f"{len(removed) - servers} floating IPs")
+    if words and not force:
+        click.confirm(f"Remove {' and '.join(words)}?", abort=True, err=True)
 
 
-async def _carry_out(world: World, made: Plan, most: int | None) -> dict[int, str]:
-    """Do what the plan says; return what came of it, by the server's id."""
-    begun: list[tuple[Action, str]] = []
-    results: dict[int, str] = {}
+async def _carry_out(
+    world: World, made: Plan, most: int | None, grace_seconds: int | None
+) -> dict[Action, str]:
+    """Do what the plan says; return what came of it.
+
+    All that may is begun before any is waited for, so that the clusters work side by side. On one
+    server one thing is done at a time.
+    """
+    results: dict[Action, str] = {}
     count: Counter[str] = Counter()
+    left = []
     for action in made.actions:
-        target = action.target
-        if most is not None and count[target.cluster] >= most:
-            results[target.id] = "LATER"
-            continue
-        count[target.cluster] += 1
-        request_id = new_request_id()
-        try:
-            if action.kind == SHUTDOWN:
-                if target.running:
-                    await world.servers.stop(OPERATOR, target.uuid, request_id)
-            else:
-                await world.servers.delete(OPERATOR, target.uuid, request_id)
-        except CycladesError as error:
-            results[target.id] = f"FAILED: {error.message}"
-            continue
-        begun.append((action, request_id))
-    # All are begun before any is waited for, so that the clusters work side by side.
-    for action, request_id in begun:
-        try:
-            await ended(world, action.target.id, request_id)
-            results[action.target.id] = "DONE"
-        except CycladesError as error:
-            results[action.target.id] = f"FAILED: {error.message}"
+        # A free address is no matter of any cluster.
+        count[action.target.cluster] += action.server_id is not None
+        if most is not None and action.server_id and count[action.target.cluster] > most:
+            results[action] = "LATER"
+        else:
+            left.append(action)
+    while left:
+        begun: list[tuple[Action, str]] = []
+        busy: set[int] = set()
+        waiting = []
+        for action in left:
+            server_id = action.server_id
+            if server_id in busy:
+                waiting.append(action)
+                continue
+            if server_id is not None:
+                busy.add(server_id)
+            request_id = new_request_id()
+            try:
+                if await _begin(world, action, request_id, grace_seconds):
+                    begun.append((action, request_id))
+                else:
+                    results[action] = "DONE"
+            except CycladesError as error:
+                results[action] = f"FAILED: {error.message}"
+        for action, request_id in begun:
+            results[action] = await _result(world, action, request_id)
+        left = waiting
     return results
+
+
+async def _begin(world: World, action: Action, request_id: str, grace_seconds: int | None) -> bool:
+    """Ask for it; return whether an operation on a server does it."""
+    target = action.target
+    if isinstance(target, FloatingTarget):
+        if action.kind == DETACH:
+            changes = {"port_ref": None}
+            await world.floating_ips.update(OPERATOR, target.uuid, changes, request_id)
+        else:
+            await world.floating_ips.delete(OPERATOR, target.uuid, request_id)
+    elif action.kind != SHUTDOWN:
+        await world.servers.delete(OPERATOR, target.uuid, request_id)
+    elif target.running:
+        await world.servers.stop(OPERATOR, target.uuid, request_id, grace_seconds)
+    else:
+        return False
+    return action.server_id is not None
+
+
+async def _result(world: World, action: Action, request_id: str) -> str:
+    """Wait until it is done, and say what came of it."""
+    target = action.target
+    try:
+        await ended(world, action.server_id or 0, request_id)
+    except CycladesError as error:
+        return f"FAILED: {error.message}"
+    if isinstance(target, FloatingTarget) and await network_inspection.leaves_at_restart(
+        world.database, target.port_id
+    ):
+        return "WHEN RESTARTED"
+    return "DONE"
 
 
 def _shown(action: Action, result: str) -> tuple[Any, ...]:
     target = action.target
+    kind = "server" if isinstance(target, Target) else "floating ip"
     return (
-        *("server", target.id, target.name, target.state, target.cluster),
+        *(kind, target.id, target.name, target.state, target.cluster),
         *(action.kind, action.violation, result),
     )
 

@@ -1,4 +1,4 @@
-"""Commands about flavors and volume types."""
+"""Commands about flavors."""
 
 from __future__ import annotations
 
@@ -20,33 +20,10 @@ from cyclades_tx.manage.options import (
 )
 from cyclades_tx.manage.runner import Settings
 from cyclades_tx.store import listings
-from cyclades_tx.store.operator_lists import FLAVOR_ACCESS, FLAVORS, VOLUME_TYPES
+from cyclades_tx.store.operator_lists import FLAVOR_ACCESS, FLAVORS
 from cyclades_tx.world import World
 
 _SHOWN = "id,uuid,name,cpu,ram,disk,volume_type,template,allow_create,public,deleted,specs"
-
-
-@click.command("volume-type-create")
-@click.option("--name", required=True, type=WORD)
-@click.option(
-    "--disk-template",
-    required=True,
-    type=WORD,
-    help="Ganeti's: plain, drbd, file, rbd, ext_PROVIDER …",
-)
-@click.option(
-    "--specs", type=PAIRS, help="Specs; GNT-EXTP:key=value goes to Ganeti with each disk."
-)
-@click.pass_obj
-def volume_type_create(
-    settings: Settings, name: str, disk_template: str, specs: dict[str, str] | None
-) -> None:
-    """Make a volume type: a kind of disk."""
-
-    async def work(world: World) -> int:
-        return await Flavors(world.database).create_volume_type(name, disk_template, specs)
-
-    click.echo(f"Volume type {name} was made with the id {settings.run(work)}.")
 
 
 @click.command("flavor-create")
@@ -179,9 +156,8 @@ def access_remove(settings: Settings, flavor: str | None, project: str | None) -
 
 def add_to(group: click.Group) -> None:
     """Add the commands."""
-    for command in (volume_type_create, create, modify, show, access_add, access_remove):
+    for command in (create, modify, show, access_add, access_remove):
         group.add_command(command)
-    list_command(group, "volume-type-list", VOLUME_TYPES, "List the volume types.")
     list_command(group, "flavor-list", FLAVORS, "List the flavors; ram in MiB, disk in GiB.")
     list_command(
         group, "flavor-access-list", FLAVOR_ACCESS, "List which projects were given which flavors."
@@ -189,10 +165,7 @@ def add_to(group: click.Group) -> None:
 
 
 async def _shown(world: World, flavor_id: int) -> dict[str, Any]:
-    columns = FLAVORS.pick(_SHOWN)
-    only = listings.Term(FLAVORS.column("id"), "=", flavor_id)
-    for deleted in (False, True):
-        found = await listings.rows(world.database, FLAVORS, columns, [only], deleted)
-        if found:
-            return dict(zip((column.name for column in columns), found[0], strict=True))
-    raise NotFound(f"There is no flavor {flavor_id}.", "flavor")
+    found = await listings.one(world.database, FLAVORS, flavor_id, FLAVORS.pick(_SHOWN))
+    if found is None:
+        raise NotFound(f"There is no flavor {flavor_id}.", "flavor")
+    return found

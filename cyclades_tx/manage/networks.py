@@ -9,11 +9,10 @@ import click
 from cyclades_tx.errors import CycladesError, NotFound
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.ganeti.interfaces import GanetiError
-from cyclades_tx.manage import tables
+from cyclades_tx.manage import removal, tables
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, words
-from cyclades_tx.manage.people import project_of
+from cyclades_tx.manage.people import in_name_of
 from cyclades_tx.manage.runner import Settings
-from cyclades_tx.model.who import ADMIN, Who
 from cyclades_tx.store import clusters, listings, operator_names
 from cyclades_tx.store import network_inspection as store
 from cyclades_tx.store.operator_lists import NETWORKS
@@ -122,11 +121,7 @@ def create(
     )
 
     async def work(world: World) -> dict[str, Any]:
-        who = None
-        if owner is not None:
-            user_id = await world.people.find_user(owner)
-            project_id = await project_of(world, user_id, owner, project)
-            who = Who(user_id, owner, project_id, None, frozenset((ADMIN,)))
+        who = None if owner is None else await in_name_of(world, owner, project)
         row = await world.networks.create(who, wanted)
         return await _shown(world, row.id)
 
@@ -166,6 +161,8 @@ def inspect(settings: Settings, network: str, form: str) -> None:
                     "state": row.state,
                     "mac_prefix": row.mac_prefix,
                     "reason": row.reason,
+                    "action": row.action,
+                    "job": row.job_id,
                     **await _at_cluster(world, row, found.id),
                 }
             )
@@ -212,17 +209,18 @@ def modify(
 
 
 @click.command("network-remove")
-@click.argument("network", type=WORD)
+@click.argument("networks", type=WORD, nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def remove(settings: Settings, network: str) -> None:
-    """Remove a network (by id, UUID or Ganeti name) that nothing uses, from every cluster too."""
+def remove(settings: Settings, networks: tuple[str, ...], force: bool) -> None:
+    """Remove networks (by id, UUID or Ganeti name) that nothing uses, from every cluster too."""
 
-    async def work(world: World) -> None:
-        found = await find(world, network)
-        await world.networks.delete(None, found.uuid)
+    async def begin(world: World, ref: str, request_id: str) -> removal.Begun:
+        found = await find(world, ref)
+        await world.networks.delete(None, found.uuid, request_id=request_id)
+        return removal.Begun(f"Network {found.id} ({found.name})")
 
-    settings.run(work)
-    click.echo(f"Network {network} was removed; its clusters remove it now.")
+    removal.remove(settings, networks, "network", begin, force=force)
 
 
 def add_to(group: click.Group) -> None:
@@ -232,12 +230,18 @@ def add_to(group: click.Group) -> None:
     user = click.Option(["-u", "--user", "--owner"], type=WORD, help="Only those of this user.")
     project = click.Option(["-p", "--project"], type=WORD, help="Only those of this project.")
     public = click.Option(["--public"], is_flag=True, help="Only those that all may attach to.")
+    six = click.Option(["--ipv6"], is_flag=True, help="Only those with an IPv6 subnet.")
     list_command(
         group,
         "network-list",
         NETWORKS,
         "List the networks.",
-        ((user, "user", None), (project, "project", None), (public, "public", True)),
+        (
+            (user, "user", None),
+            (project, "project", None),
+            (public, "public", True),
+            (six, "ipv6", True),
+        ),
     )
 
 
@@ -253,12 +257,12 @@ async def find(world: World, ref: str) -> Any:
 
 
 async def _shown(world: World, network_id: int) -> dict[str, Any]:
-    columns = NETWORKS.columns
-    only = listings.Term(NETWORKS.column("id"), "=", network_id)
-    found = await listings.rows(world.database, NETWORKS, columns, [only])
-    shown = dict(zip((column.name for column in columns), found[0], strict=True))
-    for name in [name for name in shown if name.startswith(("subnet.", "gateway."))]:
-        del shown[name]
+    found = await listings.one(world.database, NETWORKS, network_id)
+    if found is None:
+        raise NotFound(f"Network {network_id} is gone.", "network")
+    shown = {
+        name: value for name, value in found.items() if not name.startswith(("subnet.", "gateway."))
+    }
     subnets = await store.subnets_of(world.database, network_id)
     return shown | {"subnets": [row._asdict() for row in subnets]}
 

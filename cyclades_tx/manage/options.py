@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +17,9 @@ from cyclades_tx.store.listings import Listing
 from cyclades_tx.world import World
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Makes the conditions of a list from an option's value.
+Terms = Callable[[Any], Iterable[listings.Term]]
 
 MOST_ID = 2**63 - 1
 _SIZES = {"": None, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -53,6 +57,21 @@ class Word(click.ParamType[str]):
         if "\0" in text:
             self.fail("this holds a NUL character.", param, ctx)
         return text
+
+
+class Moment(click.ParamType[datetime]):
+    """A time; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Read it."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return listings.moment_from("this", str(value))
+        except BadRequest as error:
+            self.fail(error.message, param, ctx)
 
 
 class Pairs(click.ParamType[dict[str, str]]):
@@ -94,6 +113,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 TRUTH = Truth()
 WORD = Word()
 PAIRS = Pairs()
+MOMENT = Moment()
 NUMBERS = Numbers()
 ID = click.IntRange(1, MOST_ID)
 PORT = click.IntRange(1, 65535)
@@ -151,12 +171,13 @@ def list_command(
     name: str,
     listing: Listing,
     help_text: str,
-    options: tuple[tuple[click.Option, str, Any], ...] = (),
+    options: tuple[tuple[click.Option, str | Terms, Any], ...] = (),
 ) -> click.Command:
     """Add a command that lists.
 
     :param options: for each further option itself, the column that it filters by, and what is
-        compared: None for the option's own value.
+        compared: None for the option's own value. In place of the column can stand what makes
+        the conditions of that value.
     """
 
     @click.pass_obj
@@ -179,10 +200,13 @@ def list_command(
         conditions = list(listings.terms(listing, filter_by))
         for option, column, value in options:
             wanted = given.get(str(option.name))
-            if wanted is not None and wanted is not False:
-                conditions.append(
-                    listings.Term(listing.column(column), "=", wanted if value is None else value)
-                )
+            if wanted is None or wanted is False:
+                continue
+            compared = wanted if value is None else value
+            if callable(column):
+                conditions += column(compared)
+            else:
+                conditions.append(listings.Term(listing.column(column), "=", compared))
 
         async def work(world: World) -> list[tuple[Any, ...]]:
             return await listings.rows(world.database, listing, columns, conditions, deleted)

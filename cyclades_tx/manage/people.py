@@ -10,6 +10,7 @@ from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.manage import secret_input, tables
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format
 from cyclades_tx.manage.runner import Settings
+from cyclades_tx.model.who import ADMIN, Who
 from cyclades_tx.store import listings, operator_names
 from cyclades_tx.store.listings import Listing
 from cyclades_tx.store.operator_lists import PROJECTS, USERS
@@ -225,6 +226,17 @@ async def project_of(world: World, user_id: str, user: str, project: str | None)
     raise BadRequest(f"User {user} has roles in {names}: say which with --project.")
 
 
+async def in_name_of(world: World, user: str, project: str | None) -> Who:
+    """A user with an administrator's rights, in the project that is charged.
+
+    :param user: name or id.
+    :param project: see :func:`project_of`.
+    """
+    user_id = await world.people.find_user(user)
+    project_id = await project_of(world, user_id, user, project)
+    return Who(user_id, user, project_id, None, frozenset((ADMIN,)))
+
+
 def _secret(
     from_stdin: bool, from_file: str | None, generate: str | None, none: bool, *, ask: bool
 ) -> str | None:
@@ -240,6 +252,4 @@ def _secret(
 
 
 async def _shown(world: World, listing: Listing, ref: str) -> dict[str, Any]:
-    only = listings.Term(listing.column("id"), "=", ref)
-    found = await listings.rows(world.database, listing, listing.columns, [only])
-    return dict(zip((column.name for column in listing.columns), found[0], strict=True))
+    return await listings.one(world.database, listing, ref) or {}

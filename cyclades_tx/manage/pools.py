@@ -109,4 +109,11 @@ def add_to(group: click.Group) -> None:
     """Add the commands."""
     for command in (create, show, modify, remove):
         group.add_command(command)
-    list_command(group, "pool-list", POOLS, "List the pools of bridges and of MAC prefixes.")
+    kind = click.Option(["--type"], type=click.Choice(_KINDS), help="Only those that have these.")
+    list_command(
+        group,
+        "pool-list",
+        POOLS,
+        "List the pools of bridges and of MAC prefixes.",
+        ((kind, "type", None),),
+    )

@@ -13,15 +13,16 @@ from typing import Any
 import click
 from twisted.internet.task import deferLater
 
-from cyclades_tx.errors import BadRequest, Conflict
+from cyclades_tx.drift.networks import Look, look, rules_of
+from cyclades_tx.errors import Conflict
 from cyclades_tx.ganeti.interfaces import GanetiError
-from cyclades_tx.loops.network_drift import Look, look, network_rules
 from cyclades_tx.manage import tables
-from cyclades_tx.manage.options import ID, WORD, output_format
+from cyclades_tx.manage.backend_choice import chosen_backends, online
+from cyclades_tx.manage.options import output_format
 from cyclades_tx.manage.runner import Failed, Settings
 from cyclades_tx.model import network_drift as drift
 from cyclades_tx.model.network_drift import NetworkFinding, Remedy
-from cyclades_tx.store import clusters, network_drift, operations
+from cyclades_tx.store import network_drift, operations
 from cyclades_tx.world import World
 
 _POLL_SECONDS = 0.25
@@ -74,8 +75,7 @@ def _fix_options(function: Any) -> Any:
 
 
 @click.command("reconcile-networks")
-@click.option("--backend-id", "ids", type=ID, multiple=True, help="Only this cluster.")
-@click.option("--backend-name", "names", type=WORD, multiple=True, help="Only this cluster.")
+@chosen_backends
 @_fix_options
 @click.option(
     "--fix-all", is_flag=True, help="All of these; a doubtful --fix-missing by name only."
@@ -110,10 +110,7 @@ def reconcile(
 
     async def work(world: World) -> list[Seen]:
         found = []
-        for row in await _chosen(world, ids, names):
-            if row.offline:
-                click.echo(f"{row.name}: not asked, it is offline.", err=True)
-                continue
+        for row in await online(world, ids, names):
             try:
                 found.append(await see(world, row))
             except GanetiError as error:
@@ -137,18 +134,6 @@ def reconcile(
         raise Failed("\n".join(troubles))
 
 
-async def _chosen(world: World, ids: Sequence[int], names: Sequence[str]) -> list[Any]:
-    rows = await clusters.everyone(world.database)
-    if not ids and not names:
-        return rows
-    chosen = [row for row in rows if row.id in ids or row.name in names]
-    known = {row.id for row in chosen} | {row.name for row in chosen}
-    for wish in (*ids, *names):
-        if wish not in known:
-            raise BadRequest(f"There is no backend {wish}; see backend-list.")
-    return chosen
-
-
 async def see(world: World, row: Any) -> Seen:
     """Look at the networks of a cluster with the eyes of the loop.
 
@@ -159,7 +144,7 @@ async def see(world: World, row: Any) -> Seen:
         world.clusters.questions(row),
         row.id,
         world.names,
-        network_rules(world.config.ganeti),
+        rules_of(world.config.ganeti),
     )
     return Seen(row, found)
 

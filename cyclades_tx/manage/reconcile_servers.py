@@ -13,15 +13,14 @@ from typing import Any
 import click
 from twisted.internet.task import deferLater
 
-from cyclades_tx.errors import BadRequest
+from cyclades_tx.drift.servers import Looker, rules_of
 from cyclades_tx.ganeti.interfaces import GanetiError
-from cyclades_tx.loops.drift import rules_of
-from cyclades_tx.loops.drift_look import Looker
 from cyclades_tx.manage import tables
-from cyclades_tx.manage.options import ID, WORD, output_format
+from cyclades_tx.manage.backend_choice import chosen_backends, online
+from cyclades_tx.manage.options import output_format
 from cyclades_tx.manage.runner import Failed, Settings
 from cyclades_tx.model.drift import FIXES, STALE, Finding, Memory, Remedy, decide, fixed_by
-from cyclades_tx.store import clusters, drift_findings, operations, server_records
+from cyclades_tx.store import drift_findings, operations, server_records
 from cyclades_tx.world import World
 
 _POLL_SECONDS = 0.5
@@ -62,8 +61,7 @@ def _fix_options(function: Any) -> Any:
 
 
 @click.command("reconcile-servers")
-@click.option("--backend-id", "ids", type=ID, multiple=True, help="Only this cluster.")
-@click.option("--backend-name", "names", type=WORD, multiple=True, help="Only this cluster.")
+@chosen_backends
 @_fix_options
 @click.option("--fix-all", is_flag=True, help="All of these; a doubtful --fix-stale by name only.")
 @click.option(
@@ -95,7 +93,7 @@ def reconcile(
 
     async def work(world: World) -> list[Seen]:
         found = []
-        for row in await _chosen(world, ids, names):
+        for row in await online(world, ids, names):
             try:
                 found.append(await look(world, row))
             except GanetiError as error:
@@ -114,18 +112,6 @@ def reconcile(
     tables.show(tables.table(columns, lines, form))
     if troubles:
         raise Failed("\n".join(troubles))
-
-
-async def _chosen(world: World, ids: Sequence[int], names: Sequence[str]) -> list[Any]:
-    rows = [row for row in await clusters.everyone(world.database) if not row.offline]
-    if not ids and not names:
-        return rows
-    chosen = [row for row in rows if row.id in ids or row.name in names]
-    known = {row.id for row in chosen} | {row.name for row in chosen}
-    for wish in (*ids, *names):
-        if wish not in known:
-            raise BadRequest(f"There is no cluster {wish} that is not offline.")
-    return chosen
 
 
 async def look(world: World, row: Any) -> Seen:

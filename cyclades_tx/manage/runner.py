@@ -76,13 +76,7 @@ def run(config: Config, work: Callable[[World], Awaitable[T]], *, verbose: bool 
     failures: list[BaseException] = []
 
     async def whole() -> None:
-        world = World.real(reactor, config, tool=True)
-        try:
-            world.database.start()
-            await check_schema(world.database)
-            results.append(await work(world))
-        finally:
-            await world.close()
+        results.append(await in_world(reactor, config, work))
 
     over = False
 
@@ -116,6 +110,17 @@ def run(config: Config, work: Callable[[World], Awaitable[T]], *, verbose: bool 
     if failures:
         raise failures[0]
     return results[0]
+
+
+async def in_world(reactor: Any, config: Config, work: Callable[[World], Awaitable[T]]) -> T:
+    """Do a command's work in the real world of a configuration, and close that again."""
+    world = World.real(reactor, config, tool=True)
+    try:
+        world.database.start()
+        await check_schema(world.database)
+        return await work(world)
+    finally:
+        await world.close()
 
 
 def explain(error: BaseException, *, verbose: bool = False) -> NoReturn:

@@ -11,8 +11,9 @@ from cyclades_tx.manage import images, networks, secret_input, service_door, tab
 from cyclades_tx.manage.backends import fleet
 from cyclades_tx.manage.options import PAIRS, WORD, output_format, wait_option
 from cyclades_tx.manage.people import project_of
+from cyclades_tx.manage.requests import ended
 from cyclades_tx.manage.runner import Settings
-from cyclades_tx.manage.servers import ended, find, shown
+from cyclades_tx.manage.servers import find, shown
 from cyclades_tx.world import World
 
 _SHOWN = (

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
 import click
-from twisted.internet.task import deferLater
 
-from cyclades_tx.errors import Conflict, CycladesError, NotFound
+from cyclades_tx.errors import CycladesError, NotFound
 from cyclades_tx.flows.suspension import suspend
-from cyclades_tx.manage import tables
+from cyclades_tx.manage import removal, tables
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, wait_option
-from cyclades_tx.manage.runner import Failed, Settings
-from cyclades_tx.model.operation import SUCCEEDED
-from cyclades_tx.model.who import ADMIN, Who
+from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
+from cyclades_tx.manage.runner import Settings
 from cyclades_tx.store import clusters, listings, operator_names
 from cyclades_tx.store import server_inspection as store
-from cyclades_tx.store.operator_lists import SERVERS
+from cyclades_tx.store.operator_lists import SERVER_GROUPS, SERVERS
 from cyclades_tx.world import World
 
-#: Whoever has the command line may do everything; the zero is nobody's id.
-OPERATOR = Who("0" * 32, "snf-manage", None, None, frozenset((ADMIN,)))
-
 ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft")
-_POLL_SECONDS = 0.25
 _OPERATIONS = 10
 _DIAGNOSTICS = 20
 _JOBS = 20
-
-
-def new_request_id() -> str:
-    """The id by which what a command began is found again, also in the log."""
-    return f"req-{uuid4()}"
 
 
 @click.command("server-show")
@@ -125,36 +113,14 @@ def modify(
 @click.pass_obj
 def remove(settings: Settings, servers: tuple[str, ...], force: bool, wait: bool) -> None:
     """Remove servers (by id, UUID or Ganeti name); an error of one does not stop the rest."""
-    wanted = tuple(dict.fromkeys(servers))
-    if not force:
-        what = "server" if len(wanted) == 1 else f"{len(wanted)} servers"
-        click.confirm(f"Remove {what} {', '.join(wanted)} with all data?", abort=True, err=True)
 
-    async def work(world: World) -> list[str]:
-        failed = []
-        begun = []
-        # All are begun before any is waited for, so that the clusters work side by side.
-        for ref in wanted:
-            try:
-                found = await find(world, ref)
-                request_id = new_request_id()
-                await world.servers.delete(OPERATOR, found.uuid, request_id)
-                begun.append((found, request_id))
-                if not wait:
-                    click.echo(f"Server {found.id} ({found.name}) is being removed.")
-            except CycladesError as error:
-                failed.append(error.message if ref in error.message else f"{ref}: {error.message}")
-        for found, request_id in begun if wait else ():
-            try:
-                await ended(world, found.id, request_id)
-                click.echo(f"Server {found.id} ({found.name}) was removed.")
-            except CycladesError as error:
-                failed.append(f"{found.id}: {error.message}")
-        return failed
+    async def begin(world: World, ref: str, request_id: str) -> removal.Begun:
+        found = await find(world, ref)
+        await world.servers.delete(OPERATOR, found.uuid, request_id)
+        return removal.Begun(f"Server {found.id} ({found.name})", found.id)
 
-    failed = settings.run(work)
-    if failed:
-        raise Failed("\nsnf-manage: ".join(failed))
+    loss = " with all data"
+    removal.remove(settings, servers, "server", begin, force=force, wait=wait, loss=loss)
 
 
 def add_to(group: click.Group) -> None:
@@ -179,6 +145,13 @@ def add_to(group: click.Group) -> None:
             (build, "state", "building"),
         ),
     )
+    list_command(
+        group,
+        "server-group-list",
+        SERVER_GROUPS,
+        "List the server groups, and where their servers are.",
+        ((user, "user", None), (project, "project", None)),
+    )
 
 
 async def act(world: World, found: Any, action: str, wait: bool) -> None:
@@ -199,33 +172,6 @@ async def act(world: World, found: Any, action: str, wait: bool) -> None:
     click.echo(f"Server {found.id}: {action} is done.")
 
 
-async def ended(world: World, server_id: int, request_id: str) -> None:
-    """Wait for an operation by looking at the database; it has a deadline of its own.
-
-    What it waits for is told on standard error.
-
-    :raise Conflict: when it failed, with the reason.
-    """
-    told = ""
-    while True:
-        row = await store.progress(world.database, server_id, request_id)
-        if row is None:
-            return
-        if row.over:
-            if row.state != SUCCEEDED:
-                raise Conflict(f"{row.kind} {row.state}: {row.reason}")
-            return
-        if row.late:
-            raise Conflict(
-                f"{row.kind} is past its deadline and nobody ends it: does a service with the role"
-                " loops run?"
-            )
-        if row.reason and row.reason != told:
-            told = row.reason
-            click.echo(f"Server {server_id}: {row.kind}: {told}", err=True)
-        await deferLater(world.reactor, _POLL_SECONDS)
-
-
 async def find(world: World, ref: str, *, deleted: bool = False) -> Any:
     """A server by id, UUID or Ganeti name: id, uuid, name, state, deleted.
 
@@ -240,12 +186,10 @@ async def find(world: World, ref: str, *, deleted: bool = False) -> Any:
 
 async def shown(world: World, server_id: int) -> dict[str, Any]:
     """Everything that server-list can show of one server."""
-    only = listings.Term(SERVERS.column("id"), "=", server_id)
-    for deleted in (False, True):
-        found = await listings.rows(world.database, SERVERS, SERVERS.columns, [only], deleted)
-        if found:
-            return dict(zip((column.name for column in SERVERS.columns), found[0], strict=True))
-    raise NotFound(f"Server {server_id} is gone.", "server")
+    found = await listings.one(world.database, SERVERS, server_id)
+    if found is None:
+        raise NotFound(f"Server {server_id} is gone.", "server")
+    return found
 
 
 async def _at_cluster(world: World, cluster_id: int | None, name: str) -> dict[str, Any] | None:

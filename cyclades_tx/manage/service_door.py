@@ -17,11 +17,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from cyclades_tx.api.operator import METHOD, PATH
 from cyclades_tx.config import Config, ListenSection
 from cyclades_tx.errors import BadRequest, Conflict, CycladesError, Forbidden, NotFound, Unavailable
 from cyclades_tx.ganeti.tls import PinnedCertificate
 from cyclades_tx.identity.tokens import hash_of, new_audit_id, new_token
+from cyclades_tx.model.operator_door import METHOD, SERVERS_PATH
 from cyclades_tx.store import operator_tokens
 from cyclades_tx.world import World
 
@@ -82,7 +82,7 @@ async def _post(
     base, agent_options = _place(world.config, api_url)
     pool = HTTPConnectionPool(world.reactor, persistent=False)
     agent = Agent(world.reactor, connectTimeout=CONNECT_SECONDS, pool=pool, **agent_options)
-    sent = Deferred.fromCoroutine(_exchange(agent, base + PATH, token, wanted))
+    sent = Deferred.fromCoroutine(_exchange(agent, base + SERVERS_PATH, token, wanted))
     sent.addTimeout(REPLY_SECONDS, world.reactor)
     try:
         status, body = await sent

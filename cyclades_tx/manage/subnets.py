@@ -158,7 +158,23 @@ def add_to(group: click.Group) -> None:
     for command in (create, inspect, modify, remove):
         group.add_command(command)
     network = click.Option(["--network"], type=WORD, help="Only those of this network, by id.")
-    list_command(group, "subnet-list", SUBNETS, "List the subnets.", ((network, "network", None),))
+    four = click.Option(["--ipv4"], is_flag=True, help="Only those of IPv4.")
+    six = click.Option(["--ipv6"], is_flag=True, help="Only those of IPv6.")
+    dhcp = click.Option(["--dhcp"], is_flag=True, help="Only those with DHCP.")
+    public = click.Option(["--public"], is_flag=True, help="Only those that all may attach to.")
+    list_command(
+        group,
+        "subnet-list",
+        SUBNETS,
+        "List the subnets.",
+        (
+            (network, "network", None),
+            (four, "ipversion", 4),
+            (six, "ipversion", 6),
+            (dhcp, "dhcp", True),
+            (public, "public", True),
+        ),
+    )
 
 
 async def _find(world: World, ref: str) -> Any:
@@ -169,10 +185,9 @@ async def _find(world: World, ref: str) -> Any:
 
 
 async def _shown(world: World, subnet_id: int) -> dict[str, Any]:
-    only = listings.Term(SUBNETS.column("id"), "=", subnet_id)
-    found = await listings.rows(world.database, SUBNETS, SUBNETS.columns, [only])
-    names = (column.name for column in SUBNETS.columns)
-    shown = dict(zip(names, found[0], strict=True))
+    shown = await listings.one(world.database, SUBNETS, subnet_id)
+    if shown is None:
+        raise NotFound(f"Subnet {subnet_id} is gone.", "subnet")
     more = await store.of_subnet(world.database, subnet_id)
     return shown | {
         "dns": list(more.dns_nameservers),

@@ -23,7 +23,7 @@ DISK_DIFFERS = "disk_differs"
 
 #: What a tag on an instance says of an interface's firewall; the strictest word wins.
 FIREWALLS = {"protected": "ENABLED", "limited": "PROTECTED", "unprotected": "DISABLED"}
-_FIREWALL_TAG = "synnefo:network:{nic}:{word}"
+FIREWALL_TAG = "synnefo:network:{nic}:{word}"
 
 #: A volume in one of these is being worked on, or an operator is: nobody takes its record away.
 PASSING = frozenset(
@@ -339,7 +339,7 @@ def firewall_of(tags: Iterable[str], nic_name: str | None) -> str | None:
         return None
     kept = frozenset(tags)
     for word, profile in FIREWALLS.items():
-        if _FIREWALL_TAG.format(nic=nic_name, word=word) in kept:
+        if FIREWALL_TAG.format(nic=nic_name, word=word) in kept:
             return profile
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 #: Every server counts as this many virtual CPUs, and a CPU carries at most so many of them.
 VCPUS_PER_SERVER = 4
@@ -128,6 +128,23 @@ def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
             why = "its load is higher" if liked else f"the group prefers another ({company.policy})"
             reasons[each.name] = "its CPUs are taken" if crowded else why
     return Placement(chosen, reasons)
+
+
+def with_server(
+    candidates: Iterable[Candidate], chosen: Candidate, need: Need
+) -> tuple[Candidate, ...]:
+    """The clusters when one of them has taken the server."""
+    return tuple(
+        replace(
+            each,
+            memory_free_mib=max(each.memory_free_mib - need.memory_mib, 0),
+            disk_free_mib=max(each.disk_free_mib - need.charged_disk_mib, 0),
+            instances=each.instances + 1,
+        )
+        if each.id == chosen.id
+        else each
+        for each in candidates
+    )
 
 
 def _refusal(each: Candidate, need: Need, mapped: bool) -> str:

@@ -7,10 +7,11 @@ process is fresh or has just been killed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cyclades_tx.model import procedure
+from cyclades_tx.model import firewall, procedure
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
@@ -39,6 +40,10 @@ PENDING_RESTART = (
     "the change has its effect when it is next started or rebooted."
 )
 
+#: The steps that set and remove firewall tags: new ones first, so that nothing is open between.
+TAG = "tag"
+UNTAG = "untag"
+
 #: The step that removes what a failed creation has left behind.
 CLEAN = "clean"
 
@@ -61,6 +66,7 @@ class Facts:
     :ivar running_job: for a delete: a job of a creation that was given up, which still runs.
     :ivar deleted: whether a delete waits for the operation's end.
     :ivar owner: by what the server's own instance is known; None: not asked.
+    :ivar firewall: the profile that each interface of the operation should have, by its name.
     """
 
     job: Job | None = None
@@ -72,6 +78,7 @@ class Facts:
     running_job: int | None = None
     deleted: bool = False
     owner: Owner | None = None
+    firewall: Mapping[str, str] | None = None
 
     def confirmed(self, job: Job | None) -> Facts:
         """The same after the cluster itself was asked for the job.
@@ -119,11 +126,13 @@ class Submit:
     """Send the request of this step to the cluster.
 
     :ivar failure: why the step before it failed, to be told at the end; empty: nothing failed.
+    :ivar tags: that a step about tags sets or removes.
     """
 
     step: str
     attempt: int
     failure: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,13 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
             return Finish(FAILED, facts.broken)
         if facts.missing:
             return Wait(f"Waits for {_listed(facts.missing)} to be made on its cluster.", 2.0)
+        if firewall.tags(facts.firewall or {}):
+            # Before the interface: its hosts read the tags when it comes up.
+            return Submit(TAG, operation.attempt, tags=firewall.tags(facts.firewall or {}))
+    if operation.kind == "firewall":
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        return _tagged(facts, (TAG, UNTAG))
     if operation.kind == "delete":
         if facts.running_job is not None:
             return Wait(f"Waits for job {facts.running_job} of this server to end.", 1.0)
@@ -201,6 +217,24 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
     if operation.kind in procedure.KINDS:
         return Submit(procedure.first(operation.kind, operation.arguments), operation.attempt)
     return Submit(operation.kind, operation.attempt)
+
+
+def _tagged(facts: Facts, steps: tuple[str, ...], failure: str = "") -> Step:
+    """The next of these steps that the tags of an instance need, or the end.
+
+    :param failure: why the last one failed; empty: it did not.
+    """
+    if failure:
+        return Finish(FAILED, failure, facts.seen)
+    if isinstance(facts.seen, Instance):
+        wanted = facts.firewall or {}
+        more = firewall.missing(facts.seen.tags, wanted)
+        if more and TAG in steps:
+            return Submit(TAG, 0, tags=more)
+        less = firewall.leftover(facts.seen.tags, wanted)
+        if less and UNTAG in steps:
+            return Submit(UNTAG, 0, tags=less)
+    return Finish(SUCCEEDED, seen=facts.seen)
 
 
 def _secrets_lost(operation: Operation) -> str:
@@ -239,7 +273,7 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
             )
         return AskSiblings()
     if facts.siblings:
-        return Adopt(_best(facts.siblings).id)
+        return Adopt(best_of(facts.siblings).id)
     if operation.step != "create" and operation.submitted_at is not None:
         patience = operation.submitted_at + GRACE - now
         if patience > timedelta(0):
@@ -250,10 +284,16 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
         return Finish(
             FAILED, "The cluster accepted no job before the deadline.", _if_never_made(operation)
         )
+    if operation.step == TAG:
+        return Submit(TAG, operation.attempt, tags=firewall.tags(facts.firewall or {}))
+    if operation.step == UNTAG:
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        return _tagged(facts, (UNTAG,))
     return Submit(operation.step, operation.attempt)
 
 
-def _best(jobs: tuple[Job, ...]) -> Job:
+def best_of(jobs: tuple[Job, ...]) -> Job:
     """Of several jobs for one request, the one that did or does the work."""
     order = {JobStatus.SUCCESS: 0, JobStatus.RUNNING: 1, JobStatus.WAITING: 2, JobStatus.QUEUED: 3}
     return min(jobs, key=lambda job: (order.get(job.status, 4), job.id))
@@ -277,23 +317,34 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
         if facts.siblings is None:
             return AskSiblings()
         others = tuple(each for each in facts.siblings if each.id != job.id)
-        if others and _worth(_best(others)):
-            return Adopt(_best(others).id)
+        if others and _worth(best_of(others)):
+            return Adopt(best_of(others).id)
     if operation.kind == "create":
         return _follow_create(operation, job, facts, now)
     if operation.kind == "delete":
         return _follow_delete(operation, job, facts, now)
     if operation.kind in procedure.KINDS:
         return _follow_procedure(operation, job, facts)
+    done = job.status is JobStatus.SUCCESS
+    if operation.kind == "attach_port" and operation.step == TAG and done:
+        return Submit("attach_port", 0)
     if facts.seen is UNSEEN:
         return AskInstance()
-    if job.status is JobStatus.SUCCESS:
+    if operation.kind == "firewall":
+        steps = (UNTAG,) if operation.step == TAG else ()
+        return _tagged(facts, steps, "" if done else failure_of(job))
+    if operation.step == UNTAG:
+        # A tag of an interface that is gone means nothing, whether it is there or not.
+        return Finish(SUCCEEDED, seen=facts.seen)
+    if done:
         if job.pending_restart:
             return Finish(SUCCEEDED, PENDING_RESTART, facts.seen, pending_restart=True)
+        if operation.kind == "detach_port":
+            return _tagged(facts, (UNTAG,))
         return Finish(SUCCEEDED, seen=facts.seen)
     if job.status is JobStatus.UNKNOWN and facts.seen is not ABSENT:
         return Finish(FAILED, f"The cluster no longer knows job {job.id}.", facts.seen)
-    return Finish(FAILED, _failed(job), facts.seen)
+    return Finish(FAILED, failure_of(job), facts.seen)
 
 
 def _patience_ends(operation: Operation) -> datetime:
@@ -324,7 +375,7 @@ def _follow_procedure(operation: Operation, job: Job, facts: Facts) -> Step:
     if done:
         failure = _first_failure(operation) if backward else "Its deletion came in between."
     else:
-        failure = _failure_of_step(operation, _failed(job))
+        failure = _failure_of_step(operation, failure_of(job))
     if after is None or facts.deleted or facts.seen is ABSENT:
         return Finish(FAILED, failure, facts.seen)
     return Submit(after, 0, failure)
@@ -369,11 +420,11 @@ def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) 
             return Finish(FAILED, "The instance was made and removed again.", ABSENT)
         return Finish(SUCCEEDED, seen=facts.seen)
     if facts.seen is ABSENT or job.error_code == "already_exists":
-        return Finish(FAILED, _failed(job), ABSENT)
+        return Finish(FAILED, failure_of(job), ABSENT)
     if facts.owner is None:
         return AskOwner()
     if not _own(facts):
-        return Finish(FAILED, f"{_failed(job)} {_NOT_ITS_OWN}", ABSENT)
+        return Finish(FAILED, f"{failure_of(job)} {_NOT_ITS_OWN}", ABSENT)
     if job.status is JobStatus.UNKNOWN:
         return Finish(SUCCEEDED, seen=facts.seen)
     return Submit(CLEAN, 0)
@@ -391,7 +442,7 @@ def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) 
     if not _own(facts):
         return _leave_it(facts.owner)
     if now >= operation.deadline_at:
-        return Finish(FAILED, _failed(job), facts.seen)
+        return Finish(FAILED, failure_of(job), facts.seen)
     return _once_more(operation, job, now)
 
 
@@ -401,7 +452,7 @@ def _once_more(operation: Operation, job: Job, now: datetime) -> Step:
         pause = backoff_seconds(operation.attempt + 1, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         left = operation.submitted_at + timedelta(seconds=pause) - now
         if left > timedelta(0):
-            return Wait(f"Tries again: {_failed(job)}", left.total_seconds())
+            return Wait(f"Tries again: {failure_of(job)}", left.total_seconds())
     return Submit(operation.step, operation.attempt + 1)
 
 
@@ -410,7 +461,8 @@ def _first_failure(operation: Operation) -> str:
     return str(operation.arguments.get("failure") or f"The {operation.kind} failed.")
 
 
-def _failed(job: Job) -> str:
+def failure_of(job: Job) -> str:
+    """Why a job did not do what it was for."""
     if job.status is JobStatus.CANCELED:
         return f"Job {job.id} was canceled at the cluster."
     return job.message or f"Job {job.id} ended with {job.status}."
@@ -418,81 +470,3 @@ def _failed(job: Job) -> str:
 
 def _listed(names: tuple[str, ...]) -> str:
     return ("network " if len(names) == 1 else "networks ") + ", ".join(names)
-
-
-def plan_network(operation: Operation, facts: NetworkFacts, now: datetime) -> NetworkStep:
-    """The next step of making (or removing) a network on one cluster.
-
-    Each step looks at the cluster first, so that a repeat finds what is already there.
-    An operation with a ``round`` makes a network anew that is there in another shape.
-    """
-    job = facts.job
-    if operation.state == SUBMITTING:
-        if facts.siblings is None:
-            if now >= operation.deadline_at:
-                return Finish(FAILED, "The cluster did not answer before the deadline.")
-            return AskSiblings()
-        if facts.siblings:
-            return Adopt(_best(facts.siblings).id)
-    if operation.state == SUBMITTED and (job is None or not job.status.final):
-        if now >= operation.deadline_at:
-            return Finish(FAILED, f"Job {operation.job_id} did not end before the deadline.")
-        return Wait(f"Job {operation.job_id} runs.", 2.0)
-    if job is not None and job.told:
-        return Confirm()
-    if facts.groups is None:
-        return AskNetwork()
-    wanted = operation.kind == "make_network"
-    # Each round's steps have names of their own: no job of an earlier one is taken for theirs.
-    number = operation.arguments.get("round") or ""
-    stands = facts.present and (facts.fits or not number)
-    failed = job is not None and job.status is not JobStatus.SUCCESS
-    if wanted and stands and not facts.unconnected:
-        return Finish(SUCCEEDED)
-    if not wanted and not facts.present:
-        return Finish(SUCCEEDED)
-    if now >= operation.deadline_at:
-        return Finish(FAILED, _failed(job) if failed and job else "Not done before the deadline.")
-    attempt = operation.attempt + 1 if failed else operation.attempt
-    if failed and job is not None and attempt >= 3:
-        return Finish(FAILED, _failed(job))
-    if wanted and stands:
-        step = f"connect{number}-{facts.unconnected[0]}"
-    elif wanted and not facts.present:
-        step = f"make{number}"
-    elif facts.connected:
-        step = f"disconnect{number}-{facts.connected[0]}"
-    else:
-        step = f"remove{number}"
-    return Submit(step, attempt if step == operation.step else 0)
-
-
-@dataclass(frozen=True)
-class NetworkFacts:
-    """What a turn has found out about a network on one cluster.
-
-    :ivar groups: the cluster's node groups; None: not asked.
-    :ivar present: whether the network exists there.
-    :ivar connected: the groups that it is connected to.
-    :ivar fits: whether its ranges, gateways and tags there are those that it should have.
-    """
-
-    job: Job | None = None
-    siblings: tuple[Job, ...] | None = None
-    groups: tuple[str, ...] | None = None
-    present: bool = False
-    connected: tuple[str, ...] = ()
-    fits: bool = True
-
-    @property
-    def unconnected(self) -> tuple[str, ...]:
-        """The groups that still miss the network."""
-        return tuple(group for group in self.groups or () if group not in self.connected)
-
-
-@dataclass(frozen=True)
-class AskNetwork:
-    """Look at the network and at the cluster's groups."""
-
-
-NetworkStep = Wait | AskSiblings | AskNetwork | Confirm | Submit | Adopt | Finish

@@ -36,3 +36,8 @@ class Who:
     def __post_init__(self) -> None:
         object.__setattr__(self, "admin", ADMIN in self.roles)
         object.__setattr__(self, "may_write", bool(self.roles & {ADMIN, MEMBER}))
+
+    @property
+    def turn(self) -> str:
+        """The line in which changes of this project wait for each other; empty: in none."""
+        return self.project_id or ""

@@ -20,6 +20,7 @@ from cyclades_tx.mq.interfaces import (
     IBroker,
     Queue,
 )
+from cyclades_tx.mq.observers import Observers
 from cyclades_tx.mq.patience import Patience
 from cyclades_tx.mq.publisher import Publisher
 from cyclades_tx.mq.subscription import Subscription, delivery
@@ -65,13 +66,13 @@ class Broker:
         self._patience = patience or Patience()
         self._name = name
         self._turn = 0
-        self._observers: list[Callable[[bool, str], None]] = []
+        self._observers = Observers()
         self._subscriptions: list[Subscription] = []
         self._publisher = Publisher(
             reactor, self._patience.confirm_seconds, self._patience.most_waiting_bytes
         )
         self._topology = Topology(
-            self._publisher, self._within, lambda why: self._tell(self.connected, why)
+            self._publisher, self._within, lambda why: self._observers.tell(self.connected, why)
         )
         self._connection: Connection | None = None
         self._latest: Connection | None = None
@@ -97,13 +98,7 @@ class Broker:
 
     def on_change(self, observer: Callable[[bool, str], None]) -> Callable[[], None]:
         """Tell an observer from now on."""
-        self._observers.append(observer)
-
-        def end() -> None:
-            if observer in self._observers:
-                self._observers.remove(observer)
-
-        return end
+        return self._observers.add(observer)
 
     def declare(self, queues: Sequence[Queue], exchanges: Sequence[str] = ()) -> None:
         """Have these there."""
@@ -204,7 +199,7 @@ class Broker:
                 pause = min(limit, self._patience.retry_first_seconds * 2 ** min(rounds - 1, 16))
                 pause *= 0.5 + self._random.random() / 2
             self.log.warn("broker.lost", reason=why, retry_seconds=round(pause, 3))
-            self._tell(False, why)
+            self._observers.tell(False, why)
             await deferLater(self._reactor, pause)
 
     def _made(self, connection: Connection) -> None:
@@ -221,7 +216,7 @@ class Broker:
         for subscription in self._subscriptions:
             self._do(self._attach(connection, subscription))
         self._renewal = self._do(self._renew(connection))
-        self._tell(True, f"connected to {address.place}")
+        self._observers.tell(True, f"connected to {address.place}")
 
     async def _renew(self, connection: Connection) -> None:
         """Declare everything anew from time to time, as long as the connection lasts."""
@@ -269,7 +264,7 @@ class Broker:
         if self._latest is not None:
             await self._latest.disconnected.wait()
         if connection is not None:
-            self._tell(False, "closed by us")
+            self._observers.tell(False, "closed by us")
 
     def _died(self, failure: Any) -> None:
         if not (self._stopping and failure.check(CancelledError)):
@@ -300,7 +295,7 @@ class Broker:
                     if connection.reason is not None or subscription.stopped:
                         return
                     why = f"the queue {subscription.queue} hands nothing over: {error}"
-                    self._tell(self.connected, why)
+                    self._observers.tell(self.connected, why)
             self.log.warn(
                 "consumer.lost", queue=subscription.queue, reason=why, again_seconds=round(pause, 3)
             )
@@ -311,7 +306,7 @@ class Broker:
     def _lost_consumer(self, connection: Connection, which: Subscription, reason: str) -> None:
         if connection.closed or which.stopped:
             return
-        self._tell(self.connected, f"the queue {which.queue}: {reason}")
+        self._observers.tell(self.connected, f"the queue {which.queue}: {reason}")
         self._do(self._attach_again(connection, which, reason))
 
     async def _attach_again(self, connection: Connection, which: Subscription, reason: str) -> None:
@@ -339,19 +334,12 @@ class Broker:
         if reason is None:
             self._publisher.go_on("blocked")
             self.log.info("broker.unblocked")
-            self._tell(self.connected, "the broker takes messages again")
+            self._observers.tell(self.connected, "the broker takes messages again")
         else:
             why = _blocked_words(reason)
             self._publisher.pause("blocked", why)
             self.log.warn("broker.blocked", reason=reason)
-            self._tell(self.connected, why)
-
-    def _tell(self, connected: bool, why: str) -> None:
-        for observer in list(self._observers):
-            try:
-                observer(connected, why)
-            except Exception:
-                self.log.failure("broker.observer_failed")
+            self._observers.tell(self.connected, why)
 
     async def _on_channel(self, ask: Callable[[Channel], Awaitable[T]]) -> T:
         """Ask on a channel of its own.

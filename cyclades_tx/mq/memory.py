@@ -27,6 +27,7 @@ from cyclades_tx.mq.interfaces import (
     Queue,
 )
 from cyclades_tx.mq.memory_node import MemoryMessage, MemoryNode, MemoryQueue
+from cyclades_tx.mq.observers import Observers
 from cyclades_tx.mq.subscription import headers_of_rejected
 
 __all__ = ["MemoryBroker", "MemoryConsumer", "MemoryNode"]
@@ -155,7 +156,7 @@ class MemoryBroker:
         self.connected = False
         self._clock = clock
         self._wanted = False
-        self._observers: list[Callable[[bool, str], None]] = []
+        self._observers = Observers()
         self._queues: dict[str, Queue] = {}
         self._exchanges: dict[str, None] = {}
         self._consumers: list[MemoryConsumer] = []
@@ -178,13 +179,7 @@ class MemoryBroker:
 
     def on_change(self, observer: Callable[[bool, str], None]) -> Callable[[], None]:
         """Tell an observer from now on."""
-        self._observers.append(observer)
-
-        def end() -> None:
-            if observer in self._observers:
-                self._observers.remove(observer)
-
-        return end
+        return self._observers.add(observer)
 
     def declare(self, queues: Sequence[Queue], exchanges: Sequence[str] = ()) -> None:
         """Have these there."""
@@ -356,5 +351,4 @@ class MemoryBroker:
         return self.node
 
     def _tell(self, why: str) -> None:
-        for observer in list(self._observers):
-            observer(self.connected, why)
+        self._observers.tell(self.connected, why)

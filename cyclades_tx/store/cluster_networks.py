@@ -161,7 +161,10 @@ async def reshape(tx: Any, network_id: int, deadline_seconds: float, request_id:
         "select exists (select from cluster_network where network_id = %s)", (network_id,)
     ):
         return
-    if await tx.value("select exists (select from port where network_id = %s)", (network_id,)):
+    if await tx.value(
+        "select exists (select from port where network_id = %s and router_id is null)",
+        (network_id,),
+    ):
         raise Conflict(
             "The network stands on clusters with ports on it, and a cluster cannot change what a"
             " network is like while it is in use: delete its ports first.",

@@ -1,4 +1,4 @@
-"""What enforcing limits looks at: limits that are passed, and servers that could go."""
+"""What enforcing limits looks at: limits that are passed, and what could go for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cyclades_tx.model import quota
-from cyclades_tx.model.enforcement import Target, Violation
+from cyclades_tx.model.enforcement import FloatingTarget, Target, Violation
 
 #: Compute's names of a user's limits -> the resource, and how much one is.
 _OF_USERS = {
@@ -67,3 +67,19 @@ async def targets(querier: Any, project_ids: Sequence[str]) -> list[Target]:
         (list(project_ids),),
     )
     return [Target(**row._asdict()) for row in rows]
+
+
+async def floating_targets(querier: Any, project_ids: Sequence[str]) -> list[FloatingTarget]:
+    """The floating IPs of projects that were not given back, and with which nothing goes on."""
+    rows = await querier.all(
+        "select f.id, f.uuid::text, host(a.address) as name, f.project_id, f.user_id,"
+        " coalesce(c.name, '') as cluster, coalesce(s.state, 'free') as state, s.id as server_id,"
+        " p.id as port_id from floating_ip f join address a on a.id = f.address_id"
+        " left join port p on p.id = a.port_id left join server s on s.id = p.server_id"
+        " left join cluster c on c.id = s.cluster_id"
+        " where f.project_id = any(%s::text[]) and f.released_at is null"
+        " and p.pending_restart is null and not exists (select 1 from operation o"
+        " where o.server_id = s.id and o.finished_at is null) order by f.id",
+        (list(project_ids),),
+    )
+    return [FloatingTarget(**row._asdict()) for row in rows]

@@ -62,6 +62,31 @@ async def volume_type(querier: Any, ref: str) -> Any:
     )
 
 
+async def any_volume_type(querier: Any, ref: str) -> Any:
+    """The volume type with this id, UUID or (a live one) name, for operators, or None."""
+    return await querier.first(
+        "select t.id, t.name, t.deleted_at is not null as deleted from volume_type t"
+        " where t.id::text = %(it)s::text or t.uuid::text = lower(%(it)s::text)"
+        " or (t.name = %(it)s::text and t.deleted_at is null)"
+        " order by (t.id::text = %(it)s::text) desc, (t.name = %(it)s::text) desc limit 1",
+        {"it": ref},
+    )
+
+
+async def set_volume_type_deleted(tx: Any, type_id: int, deleted: bool) -> None:
+    """Take a volume type and its flavors away from users, or give the type back."""
+    await tx.run(
+        "update volume_type set deleted_at = case when %s then coalesce(deleted_at, now()) end"
+        " where id = %s",
+        (deleted, type_id),
+    )
+    if deleted:
+        await tx.run(
+            "update flavor set deleted_at = now() where volume_type_id = %s and deleted_at is null",
+            (type_id,),
+        )
+
+
 async def insert_volume_type(
     tx: Any, name: str, disk_template: str, provider: str | None
 ) -> int | None:
@@ -155,10 +180,16 @@ async def add_specs(tx: Any, owner: str, owner_id: int, specs: Mapping[str, str]
     )
 
 
-async def delete_specs(tx: Any, flavor_id: int, keys: Sequence[str]) -> list[str]:
-    """Remove specs of a flavor; return the keys that there were."""
+async def delete_specs(
+    tx: Any, flavor_id: int, keys: Sequence[str], owner: str = "flavor"
+) -> list[str]:
+    """Remove specs; return the keys that there were.
+
+    :param owner: ``flavor`` or ``volume_type``.
+    """
+    assert owner in ("flavor", "volume_type")
     gone = await tx.all(
-        "delete from flavor_spec where flavor_id = %s and key = any (%s::text[]) returning key",
+        f"delete from {owner}_spec where {owner}_id = %s and key = any (%s::text[]) returning key",
         (flavor_id, list(keys)),
     )
     return [row.key for row in gone]

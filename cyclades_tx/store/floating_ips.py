@@ -12,11 +12,12 @@ from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.quota import FLOATING_IP
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import addresses, outbox, quotas
+from cyclades_tx.store import addresses, firewalls, outbox, quotas
 
 _COLUMNS = (
     "f.id, f.uuid::text, f.project_id, f.user_id, f.network_id, f.port_id, f.address_id,"
-    " host(a.address) as address, a.port_id as extra_id, f.released_at is not null as released"
+    " f.revision, host(a.address) as address, a.port_id as extra_id,"
+    " f.released_at is not null as released"
 )
 _SEEN = "f.released_at is null and (%s or f.project_id = %s)"
 
@@ -119,6 +120,9 @@ async def set_port(tx: Any, floating_id: int, port_id: int | None) -> None:
         " where id = %s",
         (port_id, floating_id),
     )
+    if port_id is not None:
+        # Its interface has the rules of that port.
+        await firewalls.wish_of_port(tx, port_id)
     await tell(tx, "floating_ip.changed", floating_id)
 
 
@@ -132,6 +136,28 @@ async def give_to_port(tx: Any, address_id: int, port_id: int) -> None:
     )
     if not given:
         raise Conflict("The floating IP is on a server.", "FloatingIPPortAlreadyAssociated")
+
+
+async def network_with_free(querier: Any, project_id: str) -> Any:
+    """The network of a project's first floating IP that nothing uses; None: there is none."""
+    return await querier.first(
+        "select n.id, n.uuid::text, n.name, n.project_id from floating_ip f"
+        " join address a on a.id = f.address_id join network n on n.id = f.network_id"
+        " where f.project_id = %s and f.released_at is null and a.port_id is null"
+        " and f.port_id is null order by f.id limit 1",
+        (project_id,),
+    )
+
+
+async def take_free(tx: Any, project_id: str, network_id: int) -> Any:
+    """Lock a project's floating IP of a network that nothing uses; None: there is none."""
+    return await tx.first(
+        f"select {_COLUMNS} from floating_ip f join address a on a.id = f.address_id"
+        " where f.project_id = %s and f.network_id = %s and f.released_at is null"
+        " and a.port_id is null and f.port_id is null order by f.id limit 1"
+        " for update skip locked",
+        (project_id, network_id),
+    )
 
 
 async def describe(tx: Any, floating_id: int, description: str) -> None:

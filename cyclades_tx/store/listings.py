@@ -154,6 +154,22 @@ async def rows(
     return [tuple(row) for row in await querier.all(sql, arguments)]
 
 
+async def one(
+    querier: Any, listing: Listing, ref: Any, columns: Sequence[Column] | None = None
+) -> dict[str, Any] | None:
+    """One row of a list by its ``id``, live or deleted, as a mapping of names; None: gone.
+
+    :param columns: None: all.
+    """
+    wanted = listing.columns if columns is None else columns
+    only = Term(listing.column("id"), "=", ref)
+    for deleted in (False, True) if listing.deleted else (False,):
+        found = await rows(querier, listing, wanted, [only], deleted)
+        if found:
+            return dict(zip((column.name for column in wanted), found[0], strict=True))
+    return None
+
+
 def _value(column: Column, text: str) -> Any:
     if "\0" in text:
         raise BadRequest(f"The value for {column.name} holds a NUL character.")
@@ -172,11 +188,20 @@ def _value(column: Column, text: str) -> Any:
         if word not in _TRUE | _FALSE:
             raise BadRequest(f"{column.name} is True or False, not {_cut(text)!r}.")
         return word in _TRUE
+    return moment_from(column.name, text)
+
+
+def moment_from(name: str, text: str) -> datetime:
+    """A time as an operator writes it; without a zone it is UTC.
+
+    :param name: what it is, for the complaint.
+    :raise BadRequest: when it is none.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise BadRequest(
-            f"{column.name} is a time such as 2024-05-31T12:00, not {_cut(text)!r}."
+            f"{name} is a time such as 2024-05-31T12:00, not {_cut(text)!r}."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -39,11 +39,43 @@ async def of_subnet(querier: Any, subnet_id: int) -> Any:
     )
 
 
+async def addresses_of(querier: Any, port_id: int) -> list[Any]:
+    """The addresses of a port, with the subnet of each and whether it is a floating IP."""
+    rows: list[Any] = await querier.all(
+        "select host(a.address) as address, s.id as subnet_id, s.cidr::text as cidr,"
+        " exists (select from floating_ip f where f.address_id = a.id) as floating"
+        " from address a join subnet s on s.id = a.subnet_id where a.port_id = %s"
+        " order by family(a.address), a.id",
+        (port_id,),
+    )
+    return rows
+
+
+async def groups_of(querier: Any, port_id: int) -> list[str]:
+    """The names of the security groups that a port is in."""
+    rows = await querier.all(
+        "select g.name from security_group g join port_security_group m"
+        " on m.security_group_id = g.id where m.port_id = %s order by g.name, g.id",
+        (port_id,),
+    )
+    return [row.name for row in rows]
+
+
+async def leaves_at_restart(querier: Any, port_id: int | None) -> bool:
+    """Whether an interface was removed that its machine has until its next start."""
+    found: bool = await querier.value(
+        "select exists (select from port where id = %s and pending_restart = 'detach')",
+        (port_id,),
+    )
+    return found
+
+
 async def clusters_of(querier: Any, network_id: int) -> list[Any]:
-    """The clusters that a network stands on, or should: id, name, state and why."""
+    """The clusters that a network stands on, or should: id, name, state, why, what is done."""
     rows: list[Any] = await querier.all(
         "select m.cluster_id, c.name, m.state, m.mac_prefix,"
-        " coalesce(nullif(m.reason, ''), o.reason, '') as reason"
+        " coalesce(nullif(m.reason, ''), o.reason, '') as reason,"
+        " coalesce(o.kind, '') as action, o.job_id"
         " from cluster_network m join cluster c on c.id = m.cluster_id"
         " left join operation o on o.network_id = m.network_id and o.cluster_id = m.cluster_id"
         " and o.server_id is null and o.finished_at is null"

@@ -22,6 +22,7 @@ SUBNETS = Listing(
         Column("cidr", "s.cidr::text"),
         Column("gateway", "coalesce(host(s.gateway), '-')"),
         Column("dhcp", "s.dhcp", TRUTH),
+        Column("public", "n.shared", TRUTH),
         Column("free", _FREE, NUMBER),
         Column("created", "s.created_at", TIME, shown=False),
     ),

@@ -18,6 +18,7 @@ class Tagged(NamedTuple):
     :ivar source: the table joined with what tells whose it is.
     :ivar seen: the condition of who sees it; two arguments: admin, project id.
     :ivar owner: the expression of its project.
+    :ivar kind: the noun of the missing thing; empty: the table's name.
     """
 
     table: str
@@ -25,6 +26,13 @@ class Tagged(NamedTuple):
     seen: str
     owner: str
     label: str
+    kind: str = ""
+
+
+def _own(table: str, label: str) -> Tagged:
+    """What only its project sees."""
+    seen = f"(%s::boolean or {table}.project_id = %s::text)"
+    return Tagged(table, table, seen, f"{table}.project_id", label)
 
 
 #: By the path of the collection.
@@ -38,6 +46,33 @@ KINDS = {
         "network.project_id",
         "Subnet",
     ),
+    "subnetpools": Tagged(
+        "subnet_pool",
+        "subnet_pool",
+        "(%s::boolean or subnet_pool.project_id = %s::text or subnet_pool.shared)",
+        "subnet_pool.project_id",
+        "Subnet pool",
+        "subnetpool",
+    ),
+    "ports": Tagged(
+        "port",
+        "port",
+        # As in its collection: the interface of a floating IP is not seen as a port.
+        "(%s::boolean or (port.project_id = %s::text"
+        " and port.device_owner <> 'network:floatingip'))",
+        "port.project_id",
+        "Port",
+    ),
+    "routers": _own("router", "Router"),
+    "floatingips": Tagged(
+        "floating_ip",
+        "floating_ip",
+        "(floating_ip.released_at is null and (%s::boolean or floating_ip.project_id = %s::text))",
+        "floating_ip.project_id",
+        "Floating IP",
+        "floatingip",
+    ),
+    "security-groups": _own("security_group", "Security group"),
 }
 
 
@@ -56,7 +91,7 @@ async def seen(querier: Any, who: Who, kind: str, ref: str, *, lock: bool = Fals
         (uuid, who.admin, who.project_id),
     )
     if not row:
-        raise NotFound(f"{tagged.label} {ref} could not be found.", tagged.table)
+        raise NotFound(f"{tagged.label} {ref} could not be found.", tagged.kind or tagged.table)
     return row
 
 

@@ -104,17 +104,19 @@ async def insert_subnet(
     host_routes: tuple[tuple[str, str], ...] = (),
     ra_mode: str | None = None,
     address_mode: str | None = None,
+    subnet_pool_id: int | None = None,
 ) -> Any:
     """Write the row of a new subnet, without its pools.
 
     :param host_routes: pairs of destination and next hop.
+    :param subnet_pool_id: the subnet pool that its range was taken from.
     :param ra_mode: of an IPv6 subnet; None with DHCP is ``slaac``, as for ``address_mode``.
     """
     otherwise = "slaac" if ":" in cidr and dhcp else None
     return await tx.first(
         "insert into subnet (network_id, cidr, gateway, name, description, dhcp, dns_nameservers,"
-        " host_routes, ipv6_ra_mode, ipv6_address_mode)"
-        " values (%s, %s, %s, %s, %s, %s, %s::inet[], %s, %s, %s)"
+        " host_routes, ipv6_ra_mode, ipv6_address_mode, subnet_pool_id)"
+        " values (%s, %s, %s, %s, %s, %s, %s::inet[], %s, %s, %s, %s)"
         " returning id, uuid::text",
         (
             network_id,
@@ -127,6 +129,7 @@ async def insert_subnet(
             routes_text(host_routes),
             ra_mode or address_mode or otherwise,
             address_mode or ra_mode or otherwise,
+            subnet_pool_id,
         ),
     )
 
@@ -164,6 +167,40 @@ async def seen(tx: Any, who: Who | None, ref: str, *, attach: bool = False) -> A
     if not row:
         raise NotFound(f"Network {ref} could not be found.", "network")
     return row
+
+
+async def first_external(querier: Any, version: int) -> Any:
+    """The first external network that takes servers, or None.
+
+    :param version: 4: one with a free IPv4 address; 6: one of IPv6 only.
+    """
+    four = "select from subnet s {join} where s.network_id = n.id and family(s.cidr) = 4"
+    free = four.format(join="join free_address_range r on r.subnet_id = s.id")
+    six = (
+        "exists (select from subnet s where s.network_id = n.id and family(s.cidr) = 6)"
+        f" and not exists ({four.format(join='')})"
+    )
+    return await querier.first(
+        f"select {_COLUMNS} from network n where n.deleted_at is null and n.external"
+        f" and n.state = 'active' and not n.drained"
+        f" and {f'exists ({free})' if version == 4 else six} order by n.id limit 1"
+    )
+
+
+async def forced(querier: Any, uuid: str, project_id: str | None) -> Any:
+    """The network that every new server is put on, if it is the project's own or external.
+
+    :return: its row; None also when it takes no servers now, or has no free address.
+    """
+    return await querier.first(
+        f"select {_COLUMNS} from network n where n.uuid = %s::uuid and n.deleted_at is null"
+        " and (n.external or n.shared or n.project_id = %s::text)"
+        " and n.state = 'active' and not n.drained"
+        " and (not exists (select from subnet s where s.network_id = n.id and family(s.cidr) = 4)"
+        " or exists (select from subnet s join free_address_range r on r.subnet_id = s.id"
+        " where s.network_id = n.id and family(s.cidr) = 4))",
+        (uuid, project_id),
+    )
 
 
 def _args(who: Who | None) -> tuple[bool, str | None]:
@@ -260,7 +297,9 @@ async def ensure_all_on_cluster(tx: Any, cluster_id: int, deadline_seconds: floa
 
 
 async def create_default_group(tx: Any, project_id: str) -> None:
-    """Give a new project its security group ``default``, which lets everything out.
+    """Give a new project its security group ``default``.
+
+    It lets everything out, and in what comes from its own members.
 
     Does nothing when the project has one.
     """
@@ -273,5 +312,11 @@ async def create_default_group(tx: Any, project_id: str) -> None:
         await tx.run(
             "insert into security_group_rule (security_group_id, direction, ethertype)"
             " values (%(group)s, 'egress', 'IPv4'), (%(group)s, 'egress', 'IPv6')",
+            {"group": group_id},
+        )
+        await tx.run(
+            "insert into security_group_rule (security_group_id, direction, ethertype,"
+            " remote_group_id) values (%(group)s, 'ingress', 'IPv4', %(group)s),"
+            " (%(group)s, 'ingress', 'IPv6', %(group)s)",
             {"group": group_id},
         )

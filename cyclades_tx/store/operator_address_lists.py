@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cyclades_tx.store.listings import NUMBER, TIME, TRUTH, Column, Listing
+from datetime import datetime
+
+from cyclades_tx.store.listings import NUMBER, TIME, TRUTH, Column, Listing, Term
 
 _PROJECT = (
     Column("project", "coalesce(p.name, '')", also=("p.id::text",)),
@@ -34,6 +36,7 @@ PORTS = Listing(
         Column("mac_address", "t.mac::text"),
         Column("fixed_ips", _IPS),
         Column("network", "n.id", NUMBER, also=("n.name", "n.uuid::text")),
+        Column("public", "n.shared", TRUTH, shown=False),
         Column("server", "s.id", NUMBER, also=("s.name", "s.uuid::text")),
         Column("state", "t.state"),
         Column("pending_restart", "coalesce(t.pending_restart, '')", shown=False),
@@ -57,6 +60,7 @@ FLOATING_IPS = Listing(
         *_user("f.user_id"),
         *_PROJECT,
         Column("server", "s.id", NUMBER, also=("s.name", "s.uuid::text")),
+        Column("port", "t.id", NUMBER, also=("t.uuid::text",)),
         Column("released", "f.released_at is not null", TRUTH, shown=False),
         Column("created", "f.created_at", TIME, shown=False),
     ),
@@ -78,5 +82,11 @@ IPS = Listing(
         Column("released_at", "h.released_at", TIME),
         Column("active", "h.released_at is null", TRUTH),
     ),
-    "h.id",
+    "h.taken_at, h.id",
 )
+
+
+def held_at(moment: datetime) -> tuple[Term, ...]:
+    """The conditions of :data:`IPS` of those who had an address at a moment."""
+    end = Column("end", "coalesce(h.released_at, 'infinity')", TIME)
+    return Term(IPS.column("allocated_at"), "<=", moment), Term(end, ">", moment)

@@ -98,6 +98,7 @@ VOLUME_TYPES = Listing(
             "(select coalesce(string_agg(s.key || '=' || s.value, ',' order by s.key), '')"
             " from volume_type_spec s where s.volume_type_id = t.id)",
         ),
+        Column("deleted", "t.deleted_at is not null", TRUTH, shown=False),
         Column("created", "t.created_at", TIME, shown=False),
     ),
     "t.id",
@@ -221,6 +222,35 @@ SERVERS = Listing(
     "s.deleted_at is not null",
 )
 
+_MEMBERS = (
+    "server_group_member m join server s on s.id = m.server_id"
+    " left join cluster c on c.id = s.cluster_id where m.server_group_id = g.id"
+)
+
+SERVER_GROUPS = Listing(
+    "server_group g join project p on p.id = g.project_id"
+    " left join user_account u on u.id = g.user_id",
+    (
+        Column("id", "g.id", NUMBER),
+        Column("uuid", "g.uuid::text", shown=False),
+        Column("name", "g.name"),
+        *_user("g.user_id"),
+        *_PROJECT,
+        Column("policy", "g.policy"),
+        Column("most_per_host", "g.most_per_host", NUMBER, shown=False),
+        Column(
+            "servers",
+            f"(select coalesce(string_agg(s.id::text, ',' order by s.id), '') from {_MEMBERS})",
+        ),
+        Column(
+            "backends",
+            f"(select coalesce(string_agg(distinct c.name, ','), '') from {_MEMBERS})",
+        ),
+        Column("created", "g.created_at", TIME, shown=False),
+    ),
+    "g.id",
+)
+
 _SUBNET = (
     "(select coalesce(string_agg({what}, ',' order by x.id), '') from subnet x"
     " where x.network_id = n.id and family(x.cidr) = {family})"
@@ -244,6 +274,12 @@ NETWORKS = Listing(
         Column(
             "gateway.ipv6",
             _SUBNET.format(what="coalesce(host(x.gateway), '-')", family=6),
+            shown=False,
+        ),
+        Column(
+            "ipv6",
+            "exists (select from subnet x where x.network_id = n.id and family(x.cidr) = 6)",
+            TRUTH,
             shown=False,
         ),
         Column("flavor", "n.flavor"),
@@ -338,6 +374,38 @@ QUOTAS = Listing(
         ),
     ),
     "p.name, h.resource",
+)
+
+#: What a user has in a project, as its limits count it.
+_USE = (
+    "cross join lateral (select count(*)::bigint as instances, coalesce(sum(s.vcpus), 0)::bigint"
+    " as cores, coalesce(sum(s.memory_mib), 0)::bigint as ram from server s"
+    " where s.project_id = l.project_id and s.user_id = l.user_id and s.deleted_at is null"
+    " and (s.charge <> 'none' or s.state = 'building')) x"
+)
+
+USER_QUOTAS = Listing(
+    "user_limit l join project p on p.id = l.project_id join user_account u on u.id = l.user_id"
+    f" {_USE}",
+    (
+        *_user("l.user_id"),
+        Column("project", "p.name", also=("p.id::text",)),
+        Column("project.id", "p.id::text", shown=False),
+        Column(
+            "resource",
+            "case l.name when 'instances' then 'cyclades.vm' when 'cores' then"
+            " 'cyclades.total_cpu' else 'cyclades.total_ram' end",
+        ),
+        Column("limit", "l.maximum", NUMBER),
+        Column(
+            "used",
+            "case l.name when 'instances' then x.instances when 'cores' then x.cores else x.ram"
+            " end",
+            NUMBER,
+        ),
+        Column("unit", "case l.name when 'ram' then 'MiB' else '' end"),
+    ),
+    "p.name, u.name, l.name",
 )
 
 OPERATIONS = Listing(

@@ -62,6 +62,45 @@ async def subnet(querier: Any, ref: str) -> Any:
     )
 
 
+async def port(querier: Any, names: Names, ref: str) -> Any:
+    """The port with this id, UUID or Ganeti name, or None.
+
+    :return: id, uuid, and the server that it belongs to, if any.
+    """
+    number = names.port_id(ref)
+    if number is None and _DIGITS.fullmatch(ref):
+        number = int(ref)
+    return await querier.first(
+        "select id, uuid::text as uuid, server_id from port"
+        " where id = %s::bigint or uuid = %s::uuid",
+        (number, parse_uuid(ref)),
+    )
+
+
+async def floating_ip(querier: Any, ref: str) -> Any:
+    """The floating IP with this id, UUID or address that was not given back, or None.
+
+    :return: id, uuid, address, whose it is, and the server and the port that have it, if any.
+    """
+    return await querier.first(
+        "select f.id, f.uuid::text as uuid, host(a.address) as address, f.user_id, f.project_id,"
+        " p.id as port_id, p.server_id from floating_ip f join address a on a.id = f.address_id"
+        " left join port p on p.id = a.port_id where f.released_at is null"
+        " and (f.id = %s::bigint or f.uuid = %s::uuid or host(a.address) = %s)"
+        " order by f.id limit 1",
+        (int(ref) if _DIGITS.fullmatch(ref) else None, parse_uuid(ref), ref),
+    )
+
+
+async def floating_ip_networks(querier: Any) -> list[Any]:
+    """The networks that give floating IPs now: uuid and name."""
+    rows: list[Any] = await querier.all(
+        "select uuid::text as uuid, name from network where floating_ip_pool and external"
+        " and state = 'active' and not drained and deleted_at is null order by id"
+    )
+    return rows
+
+
 async def projects_of(querier: Any, user_id: str) -> list[Any]:
     """The enabled projects in which a user has a role: id, name, whether it is the default."""
     rows: list[Any] = await querier.all(

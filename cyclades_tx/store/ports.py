@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from cyclades_tx.errors import BadRequest, Conflict, NotFound, Unavailable
 from cyclades_tx.model import address as arithmetic
 from cyclades_tx.model.quota import FLOATING_IP
-from cyclades_tx.store import addresses, outbox
+from cyclades_tx.store import addresses, floating_ips, outbox
 
 #: What a server's port says of its owner.
 SERVER_OWNER = "compute:nova"
@@ -253,11 +253,13 @@ async def delete_ports(tx: Any, port_ids: Sequence[int]) -> tuple[str, ...]:
         " where h.project_id = c.project_id and h.resource = %s",
         (ids, FLOATING_IP),
     )
-    await tx.run(
+    for row in await tx.all(
         "update floating_ip f set port_id = null, updated_at = now(), revision = f.revision + 1"
-        " from address a where a.id = f.address_id and a.port_id = any(%s::bigint[])",
+        " from address a where a.id = f.address_id and a.port_id = any(%s::bigint[])"
+        " returning f.id",
         (ids,),
-    )
+    ):
+        await floating_ips.tell(tx, "floating_ip.changed", row.id)
     await tx.run(
         "update address set port_id = null where port_id = any(%s::bigint[])"
         " and exists (select from floating_ip where address_id = address.id)",

@@ -16,6 +16,7 @@ _LIVE = (
     ("floating IPs", "floating_ip", "true"),
     ("ports", "port", "true"),
     ("routers", "router", "true"),
+    ("subnet pools", "subnet_pool", "true"),
     ("networks", "network", "deleted_at is null"),
     ("security groups", "security_group", "name <> 'default'"),
     ("server groups", "server_group", "true"),
@@ -26,6 +27,8 @@ _LIVE = (
 _HISTORY = (
     "delete from operation where server_id in (select id from server where project_id = %(id)s)"
     " or volume_id in (select id from volume where project_id = %(id)s)",
+    "delete from firewall_wish where server_id in"
+    " (select id from server where project_id = %(id)s)",
     "delete from snapshot where project_id = %(id)s",
     "delete from volume where project_id = %(id)s",
     "delete from server where project_id = %(id)s",

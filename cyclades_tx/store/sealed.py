@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclades_tx.ganeti.clusters import PASSWORD_KIND
-
 #: kind → its rows (id, bound to, sealed as bytes), and the change of one that nobody has touched.
 _PLACES = {
-    PASSWORD_KIND: (
+    "rapi_password": (
         "select id, uuid::text as row, rapi_password as sealed from cluster",
         "update cluster set rapi_password = %(new)s where id = %(id)s and rapi_password = %(old)s",
     ),

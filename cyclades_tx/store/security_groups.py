@@ -9,7 +9,7 @@ from typing import Any
 from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import outbox
+from cyclades_tx.store import firewalls, outbox
 from cyclades_tx.store.networks import create_default_group
 from cyclades_tx.store.ports import FLOATING_OWNER
 
@@ -85,27 +85,34 @@ async def put_on_port(tx: Any, port_id: int, group_ids: Sequence[int]) -> None:
 
 async def add_to_server(tx: Any, server_id: int, group_id: int) -> None:
     """Put every port of a locked server, but those of floating IPs, into a group."""
-    await tx.run(
+    rows = await tx.all(
         "insert into port_security_group (port_id, security_group_id)"
-        " select id, %s from port where server_id = %s and device_owner <> %s"
-        " on conflict do nothing",
+        " select id, %s from port where server_id = %s and device_owner <> %s order by id"
+        " on conflict do nothing returning port_id",
         (group_id, server_id, FLOATING_OWNER),
     )
-    await _tell_server(tx, server_id)
+    await _tell_server(tx, server_id, [row.port_id for row in rows])
 
 
 async def remove_from_server(tx: Any, server_id: int, group_id: int) -> bool:
     """Take every port of a locked server out of a group; whether one was in it."""
-    gone = await tx.run(
+    rows = await tx.all(
         "delete from port_security_group m using port p where p.id = m.port_id"
-        " and p.server_id = %s and m.security_group_id = %s",
+        " and p.server_id = %s and m.security_group_id = %s returning m.port_id",
         (server_id, group_id),
     )
-    await _tell_server(tx, server_id)
-    return bool(gone)
+    await _tell_server(tx, server_id, [row.port_id for row in rows])
+    return bool(rows)
 
 
-async def _tell_server(tx: Any, server_id: int) -> None:
+async def _tell_server(tx: Any, server_id: int, port_ids: Sequence[int]) -> None:
+    """Tell of a server whose ports are in other groups now."""
+    await tx.run(
+        "update port set revision = revision + 1, updated_at = now() where id = any(%s::bigint[])",
+        (list(port_ids),),
+    )
+    await outbox.tell_ports(tx, "port.changed", sorted(port_ids))
+    await firewalls.wish_of_server(tx, server_id)
     await tx.run("update server set updated_at = now() where id = %s", (server_id,))
     await outbox.tell_servers(tx, (server_id,), always=True)
 
@@ -118,7 +125,7 @@ async def lock(tx: Any, who: Who, ref: str) -> Any:
     """
     uuid = parse_uuid(ref)
     row = uuid and await tx.first(
-        "select id, uuid::text, project_id, name from security_group where uuid = %s"
+        "select id, uuid::text, project_id, name, revision from security_group where uuid = %s"
         " and (%s or project_id = %s) for update",
         (uuid, who.admin, who.project_id),
     )
@@ -141,7 +148,7 @@ async def insert(
             "Default security group already exists.", "SecurityGroupDefaultAlreadyExists"
         )
     for ethertype in ("IPv4", "IPv6"):
-        await insert_rule(tx, row.id, NewRule("egress", ethertype))
+        await _insert_rule(tx, row.id, NewRule("egress", ethertype))
     await tell(tx, "security_group.created", row.id)
     return row.id, row.uuid
 
@@ -151,6 +158,13 @@ async def insert_rule(tx: Any, group_id: int, rule: NewRule) -> str:
 
     :raise Conflict: when the group has the same one.
     """
+    uuid = await _insert_rule(tx, group_id, rule)
+    await touch(tx, group_id)
+    await firewalls.wish_of_group(tx, group_id)
+    return uuid
+
+
+async def _insert_rule(tx: Any, group_id: int, rule: NewRule) -> str:
     args = (
         group_id,
         rule.direction,
@@ -170,7 +184,6 @@ async def insert_rule(tx: Any, group_id: int, rule: NewRule) -> str:
     )
     if uuid is None:
         raise Conflict("Security group rule already exists.", "SecurityGroupRuleExists")
-    await touch(tx, group_id)
     return uuid
 
 
@@ -211,6 +224,7 @@ async def delete_rule(tx: Any, rule_id: int, group_id: int) -> bool:
     gone = await tx.run("delete from security_group_rule where id = %s", (rule_id,))
     if gone:
         await touch(tx, group_id)
+        await firewalls.wish_of_group(tx, group_id)
     return bool(gone)
 
 

@@ -14,7 +14,7 @@ from cyclades_tx.model.who import Who
 
 _COLUMNS = (
     "s.id, s.uuid::text, s.network_id, s.name, s.cidr, host(s.gateway) as gateway, s.dhcp,"
-    " s.ipv6_ra_mode, s.revision, n.project_id"
+    " s.ipv6_ra_mode, s.revision, n.project_id, n.uuid::text as network_uuid, s.subnet_pool_id"
 )
 
 #: What a request may change, each with how its value is written.

@@ -12,8 +12,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
+from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.errors import HttpError, keystone_fault, nova_fault
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import BadRequest, Conflict, OverQuota, TooManyRequests, Unavailable
 from cyclades_tx.model.who import ADMIN, MEMBER, READER, Who
 from cyclades_tx.testing.loopback import Loopback

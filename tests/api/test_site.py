@@ -9,11 +9,16 @@ import pytest_twisted
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from cyclades_tx.api.site import ApiSite
 
 LIMIT = 100
+#: About a page of a thousand servers, in bytes.
+MUCH = 1_700_000
 
 
 class Echo(Resource):
@@ -24,8 +29,10 @@ class Echo(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[int] = []
+        self.queries: list[dict[bytes, list[bytes]]] = []
 
     def render(self, request: Any) -> bytes:
+        self.queries.append(request.args)
         self.seen.append(len(request.content.read()))
         return b"ok"
 
@@ -93,3 +100,61 @@ async def test_a_longer_one_is_refused_and_never_seen(served: Any, data: bytes) 
     assert reply.count(b"HTTP/1.1") == 1
     assert b"\r\nX-Openstack-Request-Id: req-" in reply
     assert echo.seen == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
+async def test_a_form_is_a_body_like_any_other(served: Any, kind: str) -> None:
+    """Neither read as a query nor answered before the resource has seen it."""
+    echo, send = served
+    form = b"limit=1&all_tenants=1"
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+    received = await send(head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(form), form))
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert (echo.seen, echo.queries) == ([len(form)], [{}])
+
+
+class Large(Resource):
+    """Answers with much, and twice with one header."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        request.responseHeaders.setRawHeaders(b"x-many", [b"1", b"2"])
+        request.setHeader(b"content-length", b"%d" % MUCH)
+        return b"a" * MUCH
+
+
+class Wire(StringTransport):
+    """Keeps each piece that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.pieces.append(data)
+
+
+def test_an_answer_is_its_head_and_its_body() -> None:
+    """Each in one piece, and of the body the connection may send all at once."""
+    channel: Any = ApiSite(Large(), LIMIT).buildProtocol(None)
+    wire = Wire()
+    channel.makeConnection(wire)
+    channel.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    channel.connectionLost(Failure(ConnectionDone()))
+    head, body = wire.pieces
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 200 OK"
+    assert [line for line in lines if line.startswith(b"X-Many")] == [b"X-Many: 1", b"X-Many: 2"]
+    assert b"Content-Length: %d" % MUCH in lines
+    assert lines[-2:] == [b"", b""]
+    assert body == b"a" * MUCH
+    assert wire.SEND_LIMIT >= MUCH
+
+
+def test_nothing_but_http_1_is_agreed_on() -> None:
+    """Whatever else is installed beside."""
+    assert ApiSite(Large(), LIMIT).acceptableProtocols() == [b"http/1.1"]

@@ -316,3 +316,20 @@ async def test_sixty_four_who_want_one_of_sixty_one_get_each_another(public: Any
         await flow.delete(who, uuid, "r")
     assert await public.database.value("select count(*) from floating_ip") == 0
     await check(public)
+
+
+async def test_server_that_goes_tells_of_its_floating_ip(public: Any) -> None:
+    """Which is on no port then, and another revision."""
+    server = await public.active()
+    uuid = await reserve(public)
+    await put(public, uuid, await port_of(public, server))
+    await public.settled()
+    before = await floating(public, uuid)
+    told = "select count(*) from event where kind = 'floating_ip.changed' and subject = %s"
+    count = await public.database.value(told, (uuid,))
+    await public.world.servers.delete(public.who, server, "req-delete")
+    await public.settled()
+    after = await floating(public, uuid)
+    assert (after.port, after.extra_id) == (None, None)
+    assert after.revision > before.revision
+    assert await public.database.value(told, (uuid,)) == count + 1

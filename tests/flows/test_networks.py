@@ -320,5 +320,13 @@ async def test_a_project_has_one_default_group(database: Any) -> None:
     assert await database.all("select name, project_id from security_group") == [
         ("default", who.project_id)
     ]
-    rules = await database.all("select direction, ethertype from security_group_rule order by 2")
-    assert rules == [("egress", "IPv4"), ("egress", "IPv6")]
+    rules = await database.all(
+        "select direction, ethertype, remote_group_id = security_group_id as own"
+        " from security_group_rule order by 1, 2"
+    )
+    assert rules == [
+        ("egress", "IPv4", None),
+        ("egress", "IPv6", None),
+        ("ingress", "IPv4", True),
+        ("ingress", "IPv6", True),
+    ]

@@ -71,7 +71,7 @@ async def steps(cloud: Cloud, uuid: str) -> list[tuple[str, str]]:
 async def look_again(cloud: Cloud, uuid: str) -> None:
     """Have the loop look at a server that rests."""
     row, drive = await cloud.row(uuid), cloud.drive_of(cloud.cluster_id)
-    waiting = drive._server_work.mend(row.id)
+    waiting = drive._server_work.resting.mend(row.id)
     drive.servers.wake(row.id)
     await waiting
 
@@ -370,9 +370,9 @@ async def test_a_server_gets_a_new_system_and_new_secrets(driven: Cloud) -> None
     ]
     after = await machine(driven, uuid)
     assert after.uuid == before.uuid
-    assert after.osparams["img_id"] == "other.diskdump"
-    assert after.osparams["config_url"] != before.osparams["config_url"]
-    document = await driven.world.vault.take(after.osparams["config_url"].rpartition("/")[2])
+    assert after.installed["img_id"] == "other.diskdump"
+    assert after.installed["config_url"] != before.installed["config_url"]
+    document = await driven.world.vault.take(after.installed["config_url"].rpartition("/")[2])
     assert json.loads(document)["img_passwd"] == "a password"
     assert (await driven.operations(uuid))[-1].arguments.get("config_token") is None
 

@@ -21,7 +21,7 @@ from cyclades_tx.ganeti.breaker import Breaker, BreakerRules, BreakerState, Clus
 from cyclades_tx.ganeti.clusters import PASSWORD_KIND, Clusters
 from cyclades_tx.ganeti.credentials import Keyring, SealBroken
 from cyclades_tx.ganeti.interfaces import GanetiRefused, GanetiUnavailable
-from cyclades_tx.testing.ganeti_contract import raised
+from cyclades_tx.testing.expected import raised
 
 KEYS = [bytes([number]) * 32 for number in range(3)]
 

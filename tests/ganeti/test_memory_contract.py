@@ -6,7 +6,8 @@ import pytest
 from twisted.internet import reactor
 
 from cyclades_tx.ganeti.simulator import MemoryGaneti
-from cyclades_tx.testing.ganeti_contract import ClusterSubject, cluster_contract
+from cyclades_tx.testing.cluster_subject import ClusterSubject
+from cyclades_tx.testing.ganeti_contract import cluster_contract
 
 
 @pytest.fixture(params=[True, False], ids=["keep-alive", "close"])

@@ -27,9 +27,9 @@ from cyclades_tx.ganeti.interfaces import (
 )
 from cyclades_tx.ganeti.large_json import LargeJsonWorkers
 from cyclades_tx.ganeti.rapi import RapiAddress, RapiCluster, RapiCredentials, RapiLimits
+from cyclades_tx.ganeti.replies import OddReply
 from cyclades_tx.ganeti.simulator import MemoryGaneti
-from cyclades_tx.ganeti.words import OddReply
-from cyclades_tx.testing.ganeti_contract import raised
+from cyclades_tx.testing.expected import raised
 
 
 class Scripted(Protocol):

@@ -7,7 +7,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cyclades_tx.ganeti.rapi import RapiAddress, RapiCluster, RapiCredentials
-from cyclades_tx.testing.ganeti_contract import ClusterSubject, cluster_contract
+from cyclades_tx.testing.cluster_subject import ClusterSubject
+from cyclades_tx.testing.ganeti_contract import cluster_contract
 from tests.real.ganeti import GANETIS, RealGaneti
 
 pytestmark = pytest.mark.real

@@ -30,7 +30,7 @@ from cyclades_tx.ganeti.simulator import (
 from cyclades_tx.ganeti.simulator.journal import JournalError
 from cyclades_tx.model.instance import NewDisk, NewInstance, Power
 from cyclades_tx.model.job import JobStatus
-from cyclades_tx.testing.ganeti_contract import raised
+from cyclades_tx.testing.expected import raised
 
 
 def an_instance(name: str = "snf-1", **parts: Any) -> NewInstance:
@@ -46,6 +46,21 @@ def an_instance(name: str = "snf-1", **parts: Any) -> NewInstance:
         "osparams": {},
     }
     return NewInstance(**{**values, **parts})
+
+
+async def test_an_installation_forgets_what_it_was_told(quick) -> None:
+    """As Ganeti 3.0 does, whose instances have no parameters of their own after one."""
+    client, has = quick.connect(), quick.ganeti.inventory
+    made = await client.create_instance(
+        an_instance(osparams={"img_id": "a", "img_format": "f"}), "r"
+    )
+    set_job = await client.set_os_parameters("snf-1", "r2", {"img_id": "b"})
+    again = await client.reinstall_instance("snf-1", "r3", "snf-image+default", {}, True)
+    for number in (made, set_job, again):
+        while not (await client.jobs((number,)))[number].status.final:
+            pass
+    assert has.instance("snf-1").installed == {"img_id": "b", "img_format": "f"}
+    assert has.instance("snf-1").osparams == {}
 
 
 async def test_job_goes_through_its_phases_as_the_clock_goes(serve) -> None:

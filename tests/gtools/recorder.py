@@ -13,12 +13,14 @@ from zope.interface import implementer
 
 from cyclades_tx.mq.interfaces import (
     BrokerUnavailable,
+    Delivery,
     ExchangeRefused,
     IBroker,
     IConsumer,
     MessageRefused,
     Queue,
 )
+from cyclades_tx.mq.observers import Observers
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,30 @@ class Published:
     at: float
 
 
+@implementer(IConsumer)
+class IdleConsumer:
+    """A subscription to a queue that nothing comes into; so there is nothing to settle."""
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle what was never handed over."""
+        assert not deliveries
+
+    def requeue(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back what was never handed over."""
+        assert not deliveries
+
+    def reject(self, delivery: Delivery, reason: str) -> Deferred[None]:
+        """Put aside what was never handed over."""
+        raise AssertionError(f"{delivery} was never handed over")
+
+    def stop(self) -> Deferred[None]:
+        """Take no more."""
+        return succeed(None)
+
+
 @implementer(IBroker)
 class RecordingBroker:
-    """The publishing half of a broker.
+    """A broker without queues: it keeps what is published.
 
     :ivar published: everything that arrived, in order.
     :ivar holding: whether confirmations are kept back, in ``held``.
@@ -53,7 +76,7 @@ class RecordingBroker:
         self.closing: set[str] = set()
         self.exchange_is_there = True
         self.tries = 0
-        self._observers: list[Callable[[bool, str], None]] = []
+        self._observers = Observers()
         self._started = False
 
     def start(self) -> None:
@@ -73,8 +96,7 @@ class RecordingBroker:
         self.reachable = True
         if self._started and not self.connected:
             self.connected = True
-            for observer in list(self._observers):
-                observer(True, "connected")
+            self._observers.tell(True, "connected")
 
     def go(self) -> None:
         """Be away; what was not confirmed fails."""
@@ -87,8 +109,7 @@ class RecordingBroker:
         for each in held:
             each.errback(BrokerUnavailable("gone"))
         if was:
-            for observer in list(self._observers):
-                observer(False, "gone")
+            self._observers.tell(False, "gone")
 
     def confirm(self) -> None:
         """Confirm what was held back."""
@@ -98,8 +119,7 @@ class RecordingBroker:
 
     def on_change(self, observer: Callable[[bool, str], None]) -> Callable[[], None]:
         """Tell an observer from now on."""
-        self._observers.append(observer)
-        return lambda: self._observers.remove(observer)
+        return self._observers.add(observer)
 
     def declare(self, queues: Sequence[Queue], exchanges: Sequence[str] = ()) -> None:
         """Note the exchanges."""
@@ -131,13 +151,17 @@ class RecordingBroker:
         self.held.append(Deferred())
         return self.held[-1]
 
-    def consume(self, queue: str, prefetch: int, received: Any) -> IConsumer:
-        """Nobody consumes here."""
-        raise NotImplementedError
+    def consume(self, queue: str, prefetch: int, received: Any) -> IdleConsumer:
+        """Begin to hand over nothing: what arrives here goes to no queue."""
+        return IdleConsumer()
 
     def depth(self, queue: str) -> Deferred[tuple[int, int]]:
         """Nothing waits."""
         return succeed((0, 0))
+
+    def peek(self, queue: str, most: int) -> Deferred[list[Delivery]]:
+        """Nothing waits."""
+        return succeed([])
 
     def messages(self) -> list[dict[str, Any]]:
         """Return what arrived."""

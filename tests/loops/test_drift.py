@@ -681,7 +681,7 @@ async def test_mends_that_nobody_answers_are_waited_for_together(
         return asked[-1]
 
     monkeypatch.setattr(drift._work, "clock", clock)
-    monkeypatch.setattr(drift._server_work, "mend", mend)
+    monkeypatch.setattr(drift._server_work.resting, "mend", mend)
     findings = [Finding("power_differs", f"server {n}", "x", Remedy.RECORD, n) for n in (1, 2, 3)]
     waiting = Deferred.fromCoroutine(drift._mend(findings, {}))
 

@@ -9,7 +9,6 @@ import pytest
 import pytest_twisted
 
 from cyclades_tx.ganeti.simulator import MemoryGaneti
-from cyclades_tx.loops import servers as server_loop
 from cyclades_tx.model.drift import Remedy
 from cyclades_tx.model.fact import JobFact, furthest
 from cyclades_tx.model.job import JobStatus
@@ -177,7 +176,7 @@ class Pair:
     async def look_into(self) -> Any:
         """Have the server looked into, as after the poll of its cluster; what came of it."""
         drive = self.cloud.drive_of(self.row.cluster_id)
-        mending = drive._server_work.mend(self.row.id)
+        mending = drive._server_work.resting.mend(self.row.id)
         drive.servers.wake(self.row.id)
         return await mending
 
@@ -245,7 +244,7 @@ async def test_an_operator_s_word_is_taken_without_asking(pair: Pair) -> None:
     """He has been told where it is; his word is for that turn only."""
     pair.move()
     drive = pair.cloud.drive_of(pair.row.cluster_id)
-    work: server_loop.ServerWork = drive._server_work
+    work = drive._server_work.resting
     await pair.cloud.world.servers.stop(pair.cloud.who, pair.uuid, "r")
     mending = work.mend(pair.row.id, insist=True)
     drive.servers.wake(pair.row.id)

@@ -6,17 +6,23 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from cyclades_tx.config import Config
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator import ClusterOptions, SimulatedCluster
+from cyclades_tx.manage import app
+from cyclades_tx.manage.runner import Settings, in_world
 from cyclades_tx.world import World
+from tests.loops.cloud import Cloud
 
 NAME = "ganeti1.example.org"
 REPOSITORY = Path(__file__).parents[2]
@@ -47,8 +53,55 @@ def config_path(tmp_path: Path, dsn: str) -> Path:
     return path
 
 
+class HostedSettings(Settings):
+    """Commands that work in the reactor of the tests, and wait for it in a thread."""
+
+    def run(self, work: Any) -> Any:
+        """Do a command's work."""
+        from twisted.internet import reactor
+
+        async def whole() -> Any:
+            return await in_world(reactor, self.config(), work)
+
+        return blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(whole()))
+
+
+def _hosted(words: list[str], given: bytes | None) -> Said:
+    """Run a command in this thread, with streams of its own."""
+    streams = [TextIOWrapper(BytesIO(each)) for each in (given or b"", b"", b"")]
+    kept = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = streams
+    try:
+        app.run(words, HostedSettings)
+        code: Any = 0
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = kept
+    said = []
+    for stream in streams[1:]:
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+    return Said(code or 0, *said)
+
+
+_one_at_a_time = DeferredLock()
+
+
 @pytest.fixture
 def manage(config_path: Path) -> Callable[..., Any]:
+    """Return a coroutine function that runs one command, which begins like a process."""
+
+    async def run(*arguments: str | bytes, given: bytes | None = None, config: Any = None) -> Said:
+        words = ["--config", str(config or config_path), *map(os.fsdecode, arguments)]
+        said: Said = await _one_at_a_time.run(deferToThread, _hosted, words, given)
+        return said
+
+    return run
+
+
+@pytest.fixture
+def manage_apart(config_path: Path) -> Callable[..., Any]:
     """Return a coroutine function that runs one command in a process of its own."""
 
     async def run(*arguments: str | bytes, given: bytes | None = None, config: Any = None) -> Said:
@@ -123,3 +176,17 @@ async def simulated(tmp_path: Path) -> Any:
     address: Any = await cluster.listening()
     yield Simulated(cluster, address.port)
     await cluster.stopService()
+
+
+@pytest_twisted.async_yield_fixture
+async def whole_cloud(tmp_path: Path, dsn: str, config_path: Path) -> Any:
+    """A cloud on the database of the command's configuration, not driven yet."""
+    from twisted.internet import reactor
+
+    (tmp_path / "cloud").mkdir()
+    (tmp_path / "keyring").rename(tmp_path / "cloud" / "keyring")
+    (tmp_path / "keyring").symlink_to(tmp_path / "cloud" / "keyring")
+    made = Cloud(reactor, tmp_path / "cloud", dsn)
+    await made.equip()
+    yield made
+    await made.close()

@@ -49,5 +49,18 @@ async def test_who_had_an_address_when_is_listed(manage: Any, world: Any) -> Non
     rows = json.loads(said.out)
     assert [(each["server"], each["active"]) for each in rows] == [(41, False), (42, True)]
     assert rows[0]["released_at"].startswith("2026-02-01")
+    for moment, server in (
+        ("2026-01-31T23:00", 41),
+        ("2026-02-01T12:00", None),
+        ("2026-03-01T12:00+02:00", 42),
+        ("2025-12-31", None),
+    ):
+        said = await manage("ip-list", "--address=192.0.2.9", "--at", moment, "-o", "server",
+                            "--no-headers")  # fmt: skip
+        assert said.out.split() == ([] if server is None else [str(server)]), moment
+    for moment in ("yesterday", "2026-02-30", "", "now()", "2026-01-01T00:00:00\x1b[2J"):
+        said = await manage("ip-list", "--at", moment)
+        assert said.code == 2
+        assert "\x1b" not in said.err
     active = await manage("ip-list", "--filter-by", "active=true", "-o", "address", "--no-headers")
     assert sorted(active.out.split()) == ["192.0.2.8", "192.0.2.9"]

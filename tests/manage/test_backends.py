@@ -304,21 +304,21 @@ async def secured(simulated: Any, tmp_path: Path) -> Any:
 
 
 async def test_a_self_signed_certificate_must_be_pinned(
-    manage: Manage, simulated: Any, secured: Any, world: Any
+    manage_apart: Manage, simulated: Any, secured: Any, world: Any
 ) -> None:
     """Nobody's signature is refused with a hint; the right fingerprint is fetched and pinned."""
     port, file, fingerprint = secured
     options = simulated.options(port=str(port), scheme="https")
     secret = simulated.writer[1].encode()
-    bare = await manage("backend-add", *options, "--password-stdin", given=secret)
+    bare = await manage_apart("backend-add", *options, "--password-stdin", given=secret)
     assert bare.code == 1
     assert "--fingerprint" in bare.err
-    other = await manage("backend-add", *options, "--password-stdin", "--fingerprint", "ab" * 32,
-                         given=secret)  # fmt: skip
+    options.append("--password-stdin")
+    other = await manage_apart("backend-add", *options, "--fingerprint", "ab" * 32, given=secret)
     assert other.code == 1
     assert fingerprint in other.err
-    good = await manage("backend-add", *options, "--password-stdin", "--fingerprint",
-                        fingerprint.upper(), given=secret)  # fmt: skip
+    words = ("backend-add", *options, "--fingerprint", fingerprint.upper())
+    good = await manage_apart(*words, given=secret)
     assert good.code == 0, good.err
     pinned = await world.database.value("select certificate from cluster")
     assert pinned.strip() == file.read_text().strip()

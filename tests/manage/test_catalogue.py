@@ -90,6 +90,34 @@ async def test_flavor_commands_in_a_row(manage: Manage) -> None:
     assert json.loads(types.out)[0]["flavors"] == 1
 
 
+async def test_a_volume_type_goes_with_its_flavors(manage: Manage, world: Any) -> None:
+    """And comes back alone; its specs are changed one by one."""
+    flavors = Flavors(world.database)
+    await flavors.create_volume_type("fast", "ext_ceph", {"GNT-EXTP:pool": "a"})
+    await flavors.create([1], [512], [5], ["fast"])
+    words = ("volume-type-modify", "fast", "--output-format=json")
+    said = await manage(*words, "--spec-add=class=gold,x=1", "--spec-delete=GNT-EXTP:pool")
+    assert json.loads(said.out)["specs"] == "class=gold,x=1", said.err
+    assert (await manage("volume-type-show", "fast")).code == 0
+    said = await manage(*words, "--deleted=True")
+    assert (json.loads(said.out)["deleted"], json.loads(said.out)["flavors"]) == (True, 0)
+    assert (await manage("flavor-list", "--no-headers")).out == ""
+    assert (await manage("volume-type-show", "fast")).code == 1
+    said = await manage("volume-type-modify", "1", "--deleted=False", "--output-format=json")
+    assert json.loads(said.out)["deleted"] is False
+    assert (await manage("flavor-list", "--no-headers")).out == ""
+    for wrong in (("fast",), ("none", "--deleted=True"), ("fast", "--spec-delete=none"),
+                  ("fast", "--spec-add=a=1", "--spec-delete=a"), ("fast", "--deleted=perhaps"),
+                  ("9" * 30, "--deleted=True"), ("fast", "--spec-add=\x1b=1")):  # fmt: skip
+        said = await manage("volume-type-modify", *wrong)
+        assert said.code in (1, 2), wrong
+        assert "Traceback" not in said.err
+        assert "\x1b" not in said.err
+    await manage("volume-type-modify", "fast", "--deleted=True")
+    await flavors.create_volume_type("fast", "plain")
+    assert "by now" in (await manage("volume-type-modify", "1", "--deleted=False")).err
+
+
 async def test_a_project_gets_a_flavor_of_its_own(manage: Manage, world: Any) -> None:
     """Access is given once, listed, and taken."""
     flavors = Flavors(world.database)
@@ -211,6 +239,31 @@ async def test_limits_are_changed_in_their_units(manage: Manage, world: Any) -> 
     assert limits["cyclades.floating_ip"] is None
     for wrong in ("vm=-1", "vm=1GiB", "moon=1", "ram=99999999999999999TiB", "vm="):
         assert (await manage("quota-modify", "p", wrong)).code in (1, 2), wrong
+
+
+async def test_a_user_is_limited_within_a_project(manage: Manage, world: Any) -> None:
+    """To servers, CPUs and memory; unlimited lets the project's limit count alone."""
+    await world.people.create_project("p")
+    user_id = await world.people.create_user("demo", None)
+    said = await manage("quota-modify", "p", "--user=demo", "vm=3,total_ram=2GiB")
+    assert said.code == 0, said.err
+    words = ("user-quota-list", "--user", user_id, "-o", "resource,limit,used,unit", "--no-headers")
+    said = await manage(*words, "--output-format=csv")
+    assert said.out.split() == ["cyclades.vm,3,0,", "cyclades.total_ram,2048,0,MiB"]
+    assert (await manage("quota-modify", "p", "-u", "demo", "vm=unlimited")).code == 0
+    assert (await manage(*words, "--output-format=csv")).out == "cyclades.total_ram,2048,0,MiB\n"
+    for wrong in (
+        ("p", "disk=3"),
+        ("p", "vm=-1"),
+        ("q", "vm=3"),
+        ("p", "vm=1,vm"),
+        ("p", "\x1b=1"),
+    ):
+        said = await manage("quota-modify", *wrong, "--user=demo")
+        assert said.code in (1, 2), wrong
+        assert "Traceback" not in said.err
+        assert "\x1b" not in said.err
+    assert (await manage("quota-modify", "p", "vm=3", "--user=nobody")).code == 1
 
 
 @pytest.mark.parametrize("text", ["", "1.5", "-1", "1 MB", "١", "9" * 16, "999999999999TiB"])

@@ -20,7 +20,7 @@ from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.manage import images, networks, servers
 from cyclades_tx.manage.app import commands
 from cyclades_tx.manage.backends import fleet
-from cyclades_tx.store import listings, operator_lists
+from cyclades_tx.store import listings, network_lists, operator_address_lists, operator_lists
 from cyclades_tx.store.listings import Listing
 from cyclades_tx.store.operator_lists import FLAVORS, VOLUME_TYPES
 
@@ -33,9 +33,9 @@ def refused(said: Any, code: int = 1) -> bool:
     return said.code == code and "Traceback" not in said.err and said.err != ""
 
 
-async def test_no_command_shows_them_all(manage: Manage) -> None:
+async def test_no_command_shows_them_all(manage_apart: Manage) -> None:
     """Whoever types the name alone is told what there is."""
-    said = await manage()
+    said = await manage_apart()
     assert said.code == 2
     for name in ("backend-add", "flavor-create", "server-create", "keyring-rotate"):
         assert name in said.err + said.out
@@ -48,9 +48,9 @@ async def test_version_needs_no_configuration(manage: Manage, tmp_path: Path) ->
     assert said.out.startswith("snf-manage ")
 
 
-async def test_a_missing_configuration_is_named(manage: Manage, tmp_path: Path) -> None:
+async def test_a_missing_configuration_is_named(manage_apart: Manage, tmp_path: Path) -> None:
     """The file that is not there stands in the message."""
-    said = await manage("flavor-list", config=tmp_path / "none.toml")
+    said = await manage_apart("flavor-list", config=tmp_path / "none.toml")
     assert refused(said)
     assert str(tmp_path / "none.toml") in said.err
 
@@ -191,10 +191,10 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert "Error" in outcome.output
 
 
-async def test_bytes_that_are_not_text_are_refused(manage: Manage) -> None:
+async def test_bytes_that_are_not_text_are_refused(manage_apart: Manage) -> None:
     """An argument that is not UTF-8 reaches neither the database nor a traceback."""
-    assert refused(await manage("project-create", b"\xff\xfe"), 2)
-    assert refused(await manage("flavor-list", "--filter-by", b"name=\xff"), 2)
+    assert refused(await manage_apart("project-create", b"\xff\xfe"), 2)
+    assert refused(await manage_apart("flavor-list", "--filter-by", b"name=\xff"), 2)
 
 
 async def test_too_many_flavors_at_once_are_refused(manage: Manage, world: Any) -> None:
@@ -215,9 +215,9 @@ async def test_control_characters_do_not_reach_the_terminal(manage: Manage, worl
     assert "\\x1b[2Jwiped\\x0anext" in said.out
 
 
-async def test_a_question_that_nobody_answers_ends_the_command(manage: Manage) -> None:
+async def test_a_question_that_nobody_answers_ends_the_command(manage_apart: Manage) -> None:
     """Without a terminal and without -f nothing is removed."""
-    said = await manage("server-remove", "1", given=b"")
+    said = await manage_apart("server-remove", "1", given=b"")
     assert said.code == 130
     assert "Traceback" not in said.err
 
@@ -237,8 +237,11 @@ async def test_an_older_schema_is_told(manage: Manage, config_path: Path, empty_
 async def test_every_field_of_every_list_can_be_read_and_filtered(world: Any) -> None:
     """No declared column has SQL that PostgreSQL refuses."""
     values = {"number": "1", "truth": "True", "time": "2024-01-01", "text": "x"}
-    named = [each for each in vars(operator_lists).values() if isinstance(each, Listing)]
-    assert len(named) >= 12
+    modules = (operator_lists, operator_address_lists, network_lists)
+    named = [
+        each for module in modules for each in vars(module).values() if isinstance(each, Listing)
+    ]
+    assert len(named) >= 17
     for listing in named:
         filters = [
             f"{column.name}{sign}{values[column.kind]}"

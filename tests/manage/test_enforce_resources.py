@@ -11,13 +11,16 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from cyclades_tx.flows.floating_ips import WantedFloatingIp
+from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.model import quota
-from cyclades_tx.model.moves import ABSENT
+from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
 from cyclades_tx.model.operation import SUCCEEDED
-from cyclades_tx.model.who import MEMBER, Who
+from cyclades_tx.model.who import ADMIN, MEMBER, Who
 from cyclades_tx.store import operations, quotas
 from cyclades_tx.store import servers as store
 from cyclades_tx.testing import builders
+from tests.manage.a_machine import Machine
 
 Manage = Callable[..., Any]
 COMMAND = "enforce-resources-cyclades"
@@ -59,7 +62,7 @@ class Fleet:
             (maximum, self.project_id, resource),
         )
 
-    async def settle(self, kind: str, count: int) -> None:
+    async def settle(self, kind: str, count: int, seen: Seen = ABSENT) -> None:
         """End so many operations of a kind as soon as they are there, as a loop would."""
         from twisted.internet import reactor
 
@@ -73,7 +76,7 @@ class Fleet:
 
                 async def work(tx: Any, server_id: int = row.server_id) -> None:
                     (operation,) = await operations.open_of_server(tx, server_id)
-                    await store.settle(tx, operation, SUCCEEDED, "", ABSENT)
+                    await store.settle(tx, operation, SUCCEEDED, "", seen)
 
                 await database.transaction(work, "test.end")
                 ended += 1
@@ -114,15 +117,15 @@ async def test_with_fix_the_servers_are_stopped(fleet: Fleet, manage: Manage) ->
     await fleet.limit(quota.CPU, 0)
     running = Deferred.fromCoroutine(
         manage(COMMAND, "--resources", "cpu", "--fix", "--max-operations", "2",
-               "--output-format", "json")
+               "--shutdown-timeout=7", "--output-format", "json")
     )  # fmt: skip
     await fleet.settle("stop", 2)
     said = await running
     assert said.code == 1, said.err
     results = sorted(each["result"] for each in json.loads(said.out)["actions"])
     assert results == ["DONE", "DONE", "LATER"]
-    kinds = await fleet.world.database.all("select kind from operation")
-    assert [row.kind for row in kinds] == ["stop", "stop"]
+    rows = await fleet.world.database.all("select kind, arguments from operation")
+    assert [tuple(row) for row in rows] == [("stop", {"timeout_seconds": 7})] * 2
 
 
 async def test_removing_is_asked_for_unless_forced(fleet: Fleet, manage: Manage) -> None:
@@ -163,6 +166,51 @@ async def test_a_user_s_limit_is_enforced(fleet: Fleet, manage: Manage) -> None:
     assert (violation["limit"], violation["usage"]) == (3, 4)
 
 
+async def test_addresses_are_taken_off_first_and_given_back(fleet: Fleet, manage: Manage) -> None:
+    """A free one at once, one on a server by an operation; the servers stay as they are."""
+    world = fleet.world
+    who = Who(fleet.user_id, "demo", fleet.project_id, "home", frozenset((ADMIN,)))
+    pool = await world.networks.create(
+        None,
+        WantedNetwork(
+            name="outside", external=True, floating_ip_pool=True, everywhere=False,
+            subnets=(WantedSubnet("192.0.2.0/28"),),
+        ),
+    )  # fmt: skip
+    inside = await builders.a_network(world.database, "inside")
+    server = fleet.servers[3]
+    await builders.a_port(world.database, server, inside, "10.0.0.7")
+    for address in ("192.0.2.3", "192.0.2.4", "192.0.2.5"):
+        wanted = WantedFloatingIp(pool.uuid, address=address)
+        await world.floating_ips.create(who, wanted, "req-1")
+    await world.floating_ips.add_to_server(who, server.uuid, "192.0.2.4", None, "req-2")
+    await fleet.settle("attach_port", 1, UNSEEN)
+    await fleet.limit(quota.FLOATING_IP, 0)
+    words = (COMMAND, "--soft-resources", "floating_ip", "--output-format", "json")
+    said = await manage(*words)
+    (action,) = json.loads(said.out)["actions"]
+    assert (action["name"], action["action"], action["type"]) == (
+        "192.0.2.4", "detach", "floating ip",
+    )  # fmt: skip
+    words = (COMMAND, "--resources", "floating_ip", "--fix", "--output-format", "json")
+    said = await manage(*words, "--max-operations=0", given=b"y\n")
+    assert "3 floating IPs" in said.err
+    results = {each["name"]: each["result"] for each in json.loads(said.out)["actions"]}
+    assert results == {"192.0.2.3": "DONE", "192.0.2.4": "LATER", "192.0.2.5": "DONE"}
+    running = Deferred.fromCoroutine(manage(*words, "--force"))
+    machine = Machine(world, who, server.id, server.uuid)
+    await machine.end("detach_port")
+    said = await running
+    assert said.code == 0, said.err
+    (action,) = json.loads(said.out)["actions"]
+    assert (action["name"], action["result"]) == ("192.0.2.4", "DONE")
+    used = await world.database.value(
+        "select used from holding where project_id = %s and resource = %s",
+        (fleet.project_id, quota.FLOATING_IP),
+    )
+    assert used == 0
+
+
 async def test_resources_are_listed(manage: Manage) -> None:
     """With whether stopping may be enough."""
     said = await manage(COMMAND, "--list-resources", "--output-format", "csv")
@@ -174,7 +222,8 @@ async def test_resources_are_listed(manage: Manage) -> None:
     "words",
     [(), ("--resources", "pigs"), ("--soft-resources", "cpu"),
      ("--resources", "vm", "--soft-resources", "vm"),
-     ("--resources", "vm", "--max-operations", "-1")],
+     ("--resources", "vm", "--max-operations", "-1"),
+     ("--resources", "vm", "--shutdown-timeout", "soon")],
 )  # fmt: skip
 async def test_what_makes_no_sense_is_wrong_usage(manage: Manage, words: tuple[str, ...]) -> None:
     """Exit code 2, with a sentence."""

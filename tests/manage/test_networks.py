@@ -40,6 +40,7 @@ async def test_a_pool_from_beginning_to_end(manage: Manage, database: Any, world
         ("bridge", "prv", 20),
     ]
     await world.networks.create(None, WantedNetwork(flavor="PHYSICAL_VLAN"))
+    assert [each["base"] for each in await shown(manage, "pool-list", "--type=bridge")] == ["prv"]
     number = str(bridges["id"])
     changed = await shown(manage, "pool-modify", number, "--size=30", "--add-reserved=2,30")
     assert (changed["free"], changed["used"]) == (27, 1)
@@ -82,6 +83,14 @@ async def test_a_subnet_from_beginning_to_end(manage: Manage, world: Any) -> Non
     assert "at most one" in await refused(manage, "subnet-create", network, "--cidr=10.1.0.0/28")
     listed = await shown(manage, "subnet-list", f"--network={row.id}")
     assert [each["cidr"] for each in listed] == ["10.0.0.0/28", "fd00::/64"]
+    for option, cidrs in (
+        ("--ipv4", ["10.0.0.0/28"]),
+        ("--ipv6", ["fd00::/64"]),
+        ("--dhcp", ["10.0.0.0/28", "fd00::/64"]),
+        ("--public", []),
+    ):
+        assert [each["cidr"] for each in await shown(manage, "subnet-list", option)] == cidrs
+    assert len(await shown(manage, "network-list", "--ipv6")) == 1
     changed = await shown(
         manage,
         *("subnet-modify", str(made["id"]), "--name=v4", "--gateway=10.0.0.1", "--dhcp=False"),
@@ -122,8 +131,9 @@ async def test_a_network_is_changed_and_removed(manage: Manage, world: Any, data
     assert (changed["name"], changed["public"], changed["drained"]) == ("lab", True, True)
     await refused(manage, "network-modify", str(row.id), "--floating-ip-pool=True")
     await refused(manage, "network-modify", str(row.id))
-    assert (await manage("network-remove", str(row.id))).code == 0
-    assert "network-list" in await refused(manage, "network-remove", str(row.id))
+    assert (await manage("network-remove", str(row.id), given=b"n\n")).code in (1, 130)
+    assert (await manage("network-remove", "-f", str(row.id))).code == 0
+    assert "network-list" in await refused(manage, "network-remove", "-f", str(row.id))
     found = await database.first("select kind, state from operation")
     assert found == ("remove_network", "pending")
 

@@ -20,7 +20,8 @@ from cyclades_tx.manage.queues import RETRIED, looked_at, origin, sent_again
 from cyclades_tx.manage.tables import JSON, PRETTY, record
 from cyclades_tx.mq.interfaces import Delivery, Queue
 from cyclades_tx.mq.memory import MemoryBroker, MemoryNode
-from cyclades_tx.testing.broker_contract import Received, raised
+from cyclades_tx.testing.broker_subject import Received
+from cyclades_tx.testing.expected import raised
 from tests.real.rabbitmq import RABBIT, RabbitNode
 
 Manage = Callable[..., Any]

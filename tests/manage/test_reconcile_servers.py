@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest_twisted
+import pytest
 
 from tests.loops.cloud import Cloud
 from tests.loops.test_drift import quiet
@@ -15,18 +14,10 @@ from tests.loops.test_drift import quiet
 Manage = Callable[..., Any]
 
 
-@pytest_twisted.async_yield_fixture
-async def cloud(tmp_path: Path, dsn: str, config_path: Path) -> Any:
-    """A cloud on the database of the command's configuration, not driven yet."""
-    from twisted.internet import reactor
-
-    (tmp_path / "cloud").mkdir()
-    (tmp_path / "keyring").rename(tmp_path / "cloud" / "keyring")
-    (tmp_path / "keyring").symlink_to(tmp_path / "cloud" / "keyring")
-    made = Cloud(reactor, tmp_path / "cloud", dsn)
-    await made.equip()
-    yield made
-    await made.close()
+@pytest.fixture
+def cloud(whole_cloud: Cloud) -> Cloud:
+    """A cloud that is not driven yet."""
+    return whole_cloud
 
 
 async def shown(manage: Manage, *options: str) -> tuple[Any, list[dict[str, Any]]]:
@@ -128,4 +119,4 @@ async def test_it_names_a_cluster_that_does_not_answer(manage: Manage, cloud: Cl
     assert "c1 cannot be looked at" in said.err
     said, _ = await shown(manage, "--backend-id=4711")
     assert said.code == 1
-    assert "There is no cluster 4711" in said.err
+    assert "There is no backend 4711" in said.err

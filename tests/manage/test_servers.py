@@ -19,7 +19,8 @@ from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.manage import service_door
 from cyclades_tx.manage.backends import fleet
-from cyclades_tx.manage.servers import OPERATOR, act, ended, find, new_request_id
+from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
+from cyclades_tx.manage.servers import act, find
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import FAILED, SUCCEEDED
 from cyclades_tx.model.who import MEMBER, Who

@@ -1,4 +1,4 @@
-"""Enforcement: which servers go so that limits are kept, and which are left alone."""
+"""Enforcement: what goes so that limits are kept, and what is left alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from cyclades_tx.model import quota
 from cyclades_tx.model.enforcement import (
+    DETACH,
     REMOVE,
     RESOURCES,
     SHUTDOWN,
     SOFT,
+    FloatingTarget,
     Target,
     Violation,
     plan,
@@ -98,6 +100,46 @@ def test_a_user_s_limit_takes_that_user_s_servers_only():
     assert chosen(plan([mine], targets)) == [(1, REMOVE)]
 
 
+ADDRESSES = Violation("p", None, quota.FLOATING_IP, 1, 3)
+
+
+def address(number, server=None, **others):
+    found = FloatingTarget(number, f"f{number}", f"192.0.2.{number}", "p", "u", "c1", "free")
+    if server is not None:
+        others = {"server_id": server.id, "state": server.state, **others}
+    return replace(found, **others)
+
+
+def test_free_addresses_go_before_those_that_are_used():
+    """Then those of stopped servers, each time the youngest first."""
+    off = server(2, state="stopped", running=False)
+    targets = [address(1), address(2, off), address(3, ONE)]
+    assert chosen(plan([ADDRESSES], [ONE, off], targets)) == [(1, REMOVE), (2, REMOVE)]
+
+
+def test_for_soft_addresses_it_is_enough_that_no_server_has_them():
+    """Free ones are as good as given back."""
+    targets = [address(1), address(2, ONE), address(3, ONE)]
+    found = plan([ADDRESSES], [ONE], targets, soft=frozenset({quota.FLOATING_IP}))
+    assert chosen(found) == [(3, DETACH)]
+    assert found.notes == {}
+
+
+def test_what_is_planned_for_servers_tells_which_addresses_go_first():
+    """That of a server that will be stopped before that of one that runs, and goes, last."""
+    limits = [CPUS, ADDRESSES]
+    targets = [address(1, server(2)), address(2, server(1)), address(3, server(1))]
+    found = plan(limits, [server(1), server(2)], targets)
+    assert chosen(found) == [(1, REMOVE), (3, REMOVE), (2, SHUTDOWN)]
+
+
+def test_addresses_of_others_are_left_alone():
+    """And what cannot be reached is said."""
+    found = plan([ADDRESSES], [], [address(1, project_id="q"), address(2)])
+    assert chosen(found) == [(2, REMOVE)]
+    assert 1 in found.notes
+
+
 TARGETS = st.lists(
     st.builds(
         Target,
@@ -119,7 +161,7 @@ TARGETS = st.lists(
 )
 
 
-@given(TARGETS, st.sampled_from(RESOURCES), st.integers(0, 20), st.booleans(), st.booleans())
+@given(TARGETS, st.sampled_from(RESOURCES[:-1]), st.integers(0, 20), st.booleans(), st.booleans())
 def test_a_plan_without_a_note_keeps_the_limit_and_takes_no_more_than_it_must(
     targets, resource, limit, is_soft, cascade
 ):

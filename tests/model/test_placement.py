@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyclades_tx.model.placement import Candidate, Need, choose, score
+from cyclades_tx.model.placement import Candidate, Need, choose, score, with_server
 
 ROOMY = Candidate(
     id=1,
@@ -148,6 +148,17 @@ def test_the_lower_load_wins_and_the_lower_id_a_draw() -> None:
     assert placed.chosen == idle
     assert placed.reasons == {"c1": "its load is higher", "twin": "its load is higher"}
     assert choose([twin, ROOMY], NEED).chosen == ROOMY
+
+
+def test_servers_that_are_made_together_see_what_those_before_them_take() -> None:
+    """Memory, disk and CPUs of the one cluster; numbers that are too old do not go below 0."""
+    other = replace(ROOMY, id=2, name="c2")
+    after = with_server([ROOMY, other], ROOMY, Need(1024, 10_240, "drbd"))
+    taken = replace(ROOMY, memory_free_mib=7168, disk_free_mib=79_520, instances=3)
+    assert after == (taken, other)
+    assert choose(after, NEED).chosen == other
+    (full,) = with_server([ROOMY], ROOMY, Need(10_000, 200_000, "plain"))
+    assert (full.memory_free_mib, full.disk_free_mib) == (0, 0)
 
 
 def test_a_cluster_that_was_never_asked_is_taken() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
+from cyclades_tx.model.network_plan import AskNetwork, NetworkFacts, plan_network
 from cyclades_tx.model.operation import FAILED, SUCCEEDED, Operation
 from cyclades_tx.model.ownership import Owner, owner_tag
 from cyclades_tx.model.plan import (
@@ -19,17 +20,14 @@ from cyclades_tx.model.plan import (
     GRACE,
     Adopt,
     AskInstance,
-    AskNetwork,
     AskOwner,
     AskSecret,
     AskSiblings,
     Confirm,
     Facts,
     Finish,
-    NetworkFacts,
     Submit,
     Wait,
-    plan_network,
     plan_server,
 )
 

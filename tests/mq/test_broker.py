@@ -24,7 +24,8 @@ from cyclades_tx.mq.interfaces import (
 )
 from cyclades_tx.mq.memory import MemoryBroker
 from cyclades_tx.mq.urls import parse_url
-from cyclades_tx.testing.broker_contract import Received, raised
+from cyclades_tx.testing.broker_subject import Received
+from cyclades_tx.testing.expected import raised
 from tests.mq.conftest import BRISK, QUICK
 from tests.real.rabbitmq import RabbitNode
 from tests.real.tcp_proxy import TcpProxy

@@ -7,7 +7,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from cyclades_tx.mq.memory import MemoryBroker, MemoryNode
-from cyclades_tx.testing.broker_contract import BrokerSubject, broker_contract
+from cyclades_tx.testing.broker_contract import broker_contract
+from cyclades_tx.testing.broker_subject import BrokerSubject
 
 
 @pytest_twisted.async_yield_fixture

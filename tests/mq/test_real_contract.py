@@ -10,7 +10,8 @@ from twisted.internet import reactor
 
 from cyclades_tx.mq.broker import Broker, Patience
 from cyclades_tx.mq.urls import parse_url
-from cyclades_tx.testing.broker_contract import BrokerSubject, broker_contract
+from cyclades_tx.testing.broker_contract import broker_contract
+from cyclades_tx.testing.broker_subject import BrokerSubject
 from tests.real.rabbitmq import RABBIT, RabbitNode
 from tests.real.tcp_proxy import TcpProxy
 

@@ -32,7 +32,7 @@ for file in "$root"/var/run/ganeti/ganeti-*.pid; do
     pid=$(cat "$file" 2>/dev/null) || continue
     [ -n "$pid" ] && ours "$pid" && pids="$pids $pid"
 done
-if [ -n "$purge" ]; then    # jobs that still run, each a process of its own
+if [ -n "$purge" ]; then    # jobs and machines that still run, each a process of its own
     for environ in /proc/[0-9]*/environ; do
         pid=${environ#/proc/}; pid=${pid%/environ}
         ours "$pid" && pids="$pids $pid"
@@ -48,8 +48,11 @@ rm -f "$root"/var/run/ganeti/ganeti-*.pid
 if [ -n "$purge" ]; then
     rm -rf "$home"
     [ -e "/sys/class/net/cytx$number" ] && ip link del "cytx$number"
-    rest=$(grep -vE "^127\.77\.$number\.[0-9]+ (n1\.)?cy$number\.test$" /etc/hosts)
-    [ "$rest" = "$(cat /etc/hosts)" ] || printf '%s\n' "$rest" >/etc/hosts
+    (
+        flock 9    # other clusters may be added or removed at the same moment
+        rest=$(grep -vE "^127\.77\.$number\.[0-9]+ (n1\.)?cy$number\.test$" /etc/hosts)
+        [ "$rest" = "$(cat /etc/hosts)" ] || printf '%s\n' "$rest" >/etc/hosts
+    ) 9>/run/cyclades-tx-hosts.lock
     if [ -z "$(ls -A /srv/cytx 2>/dev/null)" ]; then
         rm -rf /srv/cytx
         [ -e /srv/ganeti/os/snf-image/.made-by-cyclades-tx ] && rm -rf /srv/ganeti/os/snf-image

@@ -102,7 +102,8 @@ SCRIPT
     fi
 }
 
-in_hosts() { grep -qxF "$1 $2" /etc/hosts || echo "$1 $2" >>/etc/hosts; }
+# Other clusters may be added or removed at the same moment.
+in_hosts() { (flock 9; grep -qxF "$1 $2" /etc/hosts || echo "$1 $2" >>/etc/hosts) 9>/run/cyclades-tx-hosts.lock; }
 
 node_tree() {
     mkdir -p "$root"/etc/default "$root"/etc/ganeti/scripts "$root"/var/{lock,lib/ganeti,run/ganeti} \

@@ -49,6 +49,11 @@ class RealGaneti:
     def __repr__(self) -> str:
         return f"<RealGaneti {self.name} at {self.address}>"
 
+    @property
+    def home(self) -> Path:
+        """The folder with everything of it."""
+        return Path(self.runner).parent
+
     def command(self, *argv: str, timeout_seconds: float = 60) -> str:
         """Run one of Ganeti's commands on the cluster, such as ``gnt-instance list``."""
         return subprocess.run(
@@ -80,7 +85,7 @@ class RealGaneti:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for file in Path(self.runner).parent.glob("*/var/run/ganeti/ganeti-*.pid"):
+        for file in self.home.glob("*/var/run/ganeti/ganeti-*.pid"):
             with suppress(ProcessLookupError):
                 os.kill(int(file.read_text()), number)
 
@@ -90,35 +95,46 @@ class RealGanetis:
 
     def __init__(self) -> None:
         self._running: list[RealGaneti] = []
+        self._kvm: list[RealGaneti] = []
+
+    def kvm(self) -> RealGaneti:
+        """Return the cluster whose machines run, under emulation."""
+        if not self._running and not self._kvm:
+            _purge_orphans()
+        if self._kvm:
+            _revive(self._kvm[0])
+        else:
+            self._kvm.append(start_ganeti(_take_number(), "kvm"))
+        return self._kvm[0]
 
     def get(self, how_many: int) -> list[RealGaneti]:
         """Return so many clusters; those that run already come first.
 
         One that a failed test has left stopped is started again, or the next tests fail too.
         """
-        if not self._running:
+        if not self._running and not self._kvm:
             _purge_orphans()
         for ganeti in self._running[:how_many]:
-            if not _listens(ganeti):
-                ganeti.go_on()
-                ganeti.start()
+            _revive(ganeti)
         while len(self._running) < how_many:
             self._running.append(start_ganeti(_take_number()))
         return self._running[:how_many]
 
     def purge(self) -> None:
         """Remove all of them."""
-        while self._running:
-            purge_ganeti(self._running.pop().number)
+        for clusters in (self._running, self._kvm):
+            while clusters:
+                purge_ganeti(clusters.pop().number)
 
 
-def start_ganeti(number: int) -> RealGaneti:
+def start_ganeti(number: int, hypervisor: str = "fake") -> RealGaneti:
     """Start the cluster of a number.
 
+    :param hypervisor: ``fake`` or ``kvm``; counts at its first start.
     :raise NoRealGaneti: with the script's last words.
     """
     try:
-        facts = _up(number)
+        facts = _up(number, hypervisor)
     except NoRealGaneti:
         purge_ganeti(number)
         raise
@@ -144,17 +160,34 @@ def purge_ganeti(number: int) -> None:
     _down(number, "--purge")
 
 
-def _up(number: int) -> dict[str, str]:
-    run = subprocess.run(
-        [HERE / "ganeti-up.sh", str(number)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=UP_TIMEOUT_SECONDS,
-    )
-    if run.returncode:
-        raise NoRealGaneti(f"ganeti-up.sh {number}: {(run.stderr or run.stdout)[-1000:]}")
+def make_guest(folder: Path) -> None:
+    """Write the files ``kernel`` and ``initrd`` of a guest that knows how to let devices go.
+
+    :raise NoRealGaneti: with the script's last words.
+    """
+    _run(HERE / "guest.sh", str(folder))
+
+
+def _up(number: int, *words: str) -> dict[str, str]:
+    run = _run(HERE / "ganeti-up.sh", str(number), *words)
     return dict(line.split("=", 1) for line in run.stdout.splitlines() if "=" in line)
+
+
+def _run(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        run = subprocess.run(
+            [script, *words],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=UP_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise NoRealGaneti(f"{script.name} {words}: {late}") from None
+    if run.returncode:
+        raise NoRealGaneti(f"{script.name} {words}: {(run.stderr or run.stdout)[-1000:]}")
+    return run
 
 
 def _down(number: int, *words: str) -> None:
@@ -164,6 +197,13 @@ def _down(number: int, *words: str) -> None:
         stdin=subprocess.DEVNULL,
         timeout=DOWN_TIMEOUT_SECONDS,
     )
+
+
+def _revive(ganeti: RealGaneti) -> None:
+    """Start one that a failed test has left stopped or frozen."""
+    if not _listens(ganeti):
+        ganeti.go_on()
+        ganeti.start()
 
 
 def _listens(ganeti: RealGaneti) -> bool:

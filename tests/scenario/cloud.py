@@ -398,7 +398,7 @@ class Books:
             )
         ]
         for row in self.rows(
-            "select s.id, (select sum(p.last_address - p.first_address + 1)"
+            "select s.id, (select coalesce(sum(p.last_address - p.first_address + 1), 0)"
             " from allocation_pool p where p.subnet_id = s.id) as pooled,"
             " (select coalesce(sum(f.last_address - f.first_address + 1), 0)"
             " from free_address_range f where f.subnet_id = s.id) as free,"

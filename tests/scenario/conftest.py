@@ -70,18 +70,21 @@ def running_cloud(
     job_seconds: float = 0.3,
     more: str = "",
     real: bool = False,
+    kvm: bool = False,
     poll_idle_seconds: float = 1.0,
     ganeti: str = "",
 ) -> Iterator[Cloud]:
     """A seeded cloud; everything of it is ended in the end.
 
+    :param real: on real clusters; with ``kvm`` on one whose machines run, under emulation.
     :param ganeti: more lines of the configuration's table ``ganeti``.
     """
     simulators: Simulators | RealClusters
     if real:
         # A name of its own for each cloud, since the clusters see all of them.
         prefix = f"t{os.getpid()}x{next(_prefixes)}-"
-        simulators = RealClusters(GANETIS.get(clusters), prefix)
+        ganetis = [GANETIS.kvm()] if kvm else GANETIS.get(clusters)
+        simulators = RealClusters(ganetis, prefix)
         ganeti += f'instance_prefix = "{prefix}"\n'
     else:
         simulators = Simulators(folder, clusters, job_seconds)

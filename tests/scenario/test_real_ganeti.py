@@ -6,7 +6,6 @@ Their machines only pretend to run; all else is a Ganeti as an operator would ha
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,21 +20,27 @@ import pytest
 
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from tests.real.ganeti import RealGaneti, purge_ganeti
-from tests.scenario.cloud import (
-    Client,
-    OpenStack,
-    RealClusters,
-    Refused,
-    free_port,
-    until,
-)
+from tests.scenario.cloud import OpenStack, Refused, free_port, until
 from tests.scenario.conftest import Cloud, running_cloud
+from tests.scenario.real_servers import (
+    PROMPT_SECONDS,
+    act,
+    becomes,
+    create,
+    delete,
+    instance_of,
+    nothing_left,
+    place_of,
+    real_clusters,
+    register,
+    seen,
+    status,
+    used,
+)
 
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
-#: What a change on a cluster that works may take on a machine with much else to do.
-PROMPT_SECONDS = 30.0
 #: The slowest reply of the API that is still fast there.
 REPLY_SECONDS = 2.0
 #: More points than a create passes.
@@ -69,118 +74,6 @@ def cloud(whole: Cloud) -> Iterator[Cloud]:
     for row in client.get("/compute/v2.1/servers")["servers"]:
         delete(client, row["id"])
     until(lambda: not whole.books.servers(), "the test's servers are gone")
-
-
-# Looking ------------------------------------------------------------------------------------
-
-
-def real_clusters(cloud: Cloud) -> RealClusters:
-    """The cloud's clusters, as what they are."""
-    assert isinstance(cloud.simulators, RealClusters)
-    return cloud.simulators
-
-
-def instance_of(cloud: Cloud, server: str) -> str:
-    """The name of a server's instance."""
-    (row,) = cloud.books.rows("select id from server where uuid = %s", server)
-    return f"{real_clusters(cloud).prefix}{row.id}"
-
-
-def place_of(cloud: Cloud, server: str) -> RealGaneti:
-    """The cluster that has a server's instance, by the clusters' own word."""
-    clusters = real_clusters(cloud)
-    return clusters.ganetis[clusters.instances()[instance_of(cloud, server)]]
-
-
-def seen(ganeti: RealGaneti, instance: str, field: str) -> str:
-    """What ``gnt-instance list`` says of an instance."""
-    return ganeti.command("gnt-instance", "list", "--no-headers", "-o", field, instance).strip()
-
-
-def status(client: Client, server: str) -> str:
-    """A server's status; ``gone`` when it is not there."""
-    try:
-        found: str = client.get(f"/compute/v2.1/servers/{server}")["server"]["status"]
-    except Refused as refused:
-        assert refused.status == 404, refused
-        return "gone"
-    return found
-
-
-def becomes(client: Client, server: str, wanted: str, seconds: float = PROMPT_SECONDS) -> None:
-    """Wait for a status."""
-    until(lambda: status(client, server) == wanted, f"the server is {wanted}", seconds)
-
-
-def create(cloud: Cloud, client: Client, name: str, image: str = "", zone: str = "") -> str:
-    """Ask for a server of an image (or the usual one) on a cluster (or any)."""
-    body = {
-        "name": name,
-        "flavorRef": cloud.flavor,
-        "imageRef": image or cloud.image,
-        "networks": [{"uuid": cloud.network}],
-        **({"availability_zone": zone} if zone else {}),
-    }
-    made = client.send("POST", "/compute/v2.1/servers", {"server": body})
-    found: str = made[2]["server"]["id"]
-    return found
-
-
-def act(client: Client, server: str, action: str) -> None:
-    """Ask for an action without arguments."""
-    client.send("POST", f"/compute/v2.1/servers/{server}/action", {action: None})
-
-
-def delete(client: Client, server: str) -> None:
-    """Ask for the end of a server."""
-    client.send("DELETE", f"/compute/v2.1/servers/{server}")
-
-
-def register(cloud: Cloud, location: str) -> str:
-    """Make an image known, as an operator does; return its id."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cyclades_tx.manage",
-            f"--config={cloud.service.config}",
-            "image-register",
-            f"--name={location}",
-            f"--location={location}",
-            "--output-format=json",
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    uuid = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
-    assert uuid is not None, done.stdout
-    return uuid[0]
-
-
-def used(cloud: Cloud) -> dict[str, int]:
-    """What the demo project is charged for now, and what it has reserved."""
-    rows = cloud.books.rows(
-        "select h.resource, h.used + h.reserved as amount from holding h"
-        " join project p on p.id = h.project_id where p.name = 'demo'"
-        " and h.used + h.reserved > 0"
-    )
-    return {row.resource: row.amount for row in rows}
-
-
-def taken_addresses(cloud: Cloud) -> int:
-    """How many addresses of the shared network are taken by servers."""
-    (row,) = cloud.books.rows("select count(*) as count from port where server_id is not null")
-    count: int = row.count
-    return count
-
-
-def nothing_left(cloud: Cloud) -> bool:
-    """Whether no server holds anything, anywhere."""
-    return not real_clusters(cloud).instances() and not used(cloud) and not taken_addresses(cloud)
 
 
 # The life -----------------------------------------------------------------------------------

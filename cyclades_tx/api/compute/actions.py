@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct, field
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import rebuilt_server
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.refused_actions import REFUSED, refuse
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Forbidden, NotSupported
 
 if TYPE_CHECKING:

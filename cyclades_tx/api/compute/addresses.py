@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.interfaces import wanted_interface
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.documents import Document, Member
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound, NotSupported
 from cyclades_tx.flows.interfaces import Interfaces
 
@@ -155,4 +155,4 @@ def mount(routes: Routes, database: Any, interfaces: Interfaces | None = None) -
 
 
 def _not_yet() -> NotSupported:
-    return NotSupported("Interfaces and volumes of a server cannot be changed here yet.")
+    return NotSupported("Volumes are not offered yet.")

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.new_server import (
     address_of,
     description_of,
@@ -14,7 +15,6 @@ from cyclades_tx.api.compute.new_server import (
     name_of,
     refuse_by_version,
 )
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest
 
 

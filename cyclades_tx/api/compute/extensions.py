@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.routes import Routes
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotFound
 
 _KNOWN = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute import documents
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.store.server_status import TASK
 
@@ -33,19 +33,23 @@ SORT_KEYS = {
     "display_description": "coalesce({t}.description, '') collate \"C\"",
     "display_name": '{t}.name collate "C"',
     "hostname": '{t}.hostname collate "C"',
-    "image_ref": "coalesce({t}.image_id, 0)",
+    "image_ref": (
+        "coalesce((select i.uuid::text from image i where i.id = {t}.image_id), '') collate \"C\""
+    ),
     "instance_type_id": "{t}.flavor_id",
     "key_name": "coalesce({t}.key_name, '') collate \"C\"",
     "launched_at": "coalesce({t}.launched_at, '-infinity')",
     "locked": "{t}.locked",
-    "power_state": "{t}.charge",
+    "power_state": f"({documents.POWER})",
     "project_id": '{t}.project_id::text collate "C"',
     "terminated_at": "coalesce({t}.terminated_at, '-infinity')",
     "updated_at": "{t}.updated_at",
     "user_id": '{t}.user_id::text collate "C"',
     "uuid": "{t}.uuid",
-    "vm_state": "{t}.state",
+    "vm_state": f'({documents.VM_STATE}) collate "C"',
 }
+#: The time of making as the index over all projects' servers has it.
+_AGE = "({t}.created_at at time zone 'UTC')"
 _ADMIN_SORT_KEYS = {
     "host": "coalesce({t}.node, '') collate \"C\"",
     "node": "coalesce({t}.node, '') collate \"C\"",
@@ -61,14 +65,18 @@ _EMPTY_SORT_KEYS = frozenset(
 class Selection:
     """Which servers a list shows, as SQL over ``server`` and what stands beside it.
 
+    :ivar project_id: the only project whose servers are shown, or None for all.
     :ivar joined: whether the conditions look beyond the server's own row.
-    :ivar patterns: whether regular expressions are taken as such.
+    :ivar literal: what would be regular expressions if PostgreSQL could read them.
+    :ivar patterns: the regular expressions that it looks for.
     """
 
     conditions: list[str] = field(default_factory=list)
     arguments: list[Any] = field(default_factory=list)
+    project_id: str | None = None
     joined: bool = False
-    patterns: bool = True
+    literal: frozenset[str] = frozenset()
+    patterns: set[str] = field(default_factory=set)
 
     def add(self, condition: str, *arguments: Any, joined: bool = False) -> None:
         """Narrow it."""
@@ -116,9 +124,10 @@ def matching(selection: Selection, column: str, pattern: str, wrap: str = "{}") 
     literal = f"strpos({column}, %s::text) > 0"
     arguments: list[str] = [pattern]
     condition = literal
-    if selection.patterns and _MAGIC.search(pattern) and _safe(pattern):
+    if _MAGIC.search(pattern) and _safe(pattern) and pattern not in selection.literal:
         condition = f"({literal} or {column} ~ %s::text)"
         arguments.append(pattern)
+        selection.patterns.add(pattern)
     selection.add(wrap.format(condition), *arguments)
 
 
@@ -131,15 +140,28 @@ def is_bad_pattern(error: Exception) -> bool:
     return getattr(error, "pgcode", None) == "2201B"
 
 
-def select(call: Call, patterns: bool = True) -> Selection:
+async def bad_patterns(database: Any, patterns: Collection[str]) -> frozenset[str]:
+    """Those of some regular expressions that PostgreSQL cannot read."""
+    found = set()
+    for pattern in patterns:
+        try:
+            await database.value("select '' ~ %s::text", (pattern,))
+        except Exception as error:
+            if not is_bad_pattern(error):
+                raise
+            found.add(pattern)
+    return frozenset(found)
+
+
+def select(call: Call, literal: frozenset[str] = frozenset()) -> Selection:
     """Read the filters of a request.
 
-    :param patterns: whether regular expressions are taken as such.
+    :param literal: what is not to be taken as a regular expression.
     :raise BadRequest: for a value that makes no sense.
     :raise Forbidden: for what only administrators may ask.
     """
     who = call.who
-    selection = Selection(patterns=patterns)
+    selection = Selection(literal=literal)
     selection.add("not server.helper")
     all_projects = call.query("all_tenants")
     everywhere = all_projects is not None and (
@@ -150,16 +172,17 @@ def select(call: Call, patterns: bool = True) -> Selection:
             "Policy doesn't allow os_compute_api:servers:detail:get_all_tenants to be performed."
         )
     if not everywhere:
-        selection.add("server.project_id = %s", who.project_id)
+        selection.project_id = who.project_id
+        selection.add("server.project_id = %s::text", who.project_id)
     else:
         project = call.query("project_id") or call.query("tenant_id")
         if project:
             selection.add("server.project_id::text = %s::text", project)
     _select_by_time(call, selection)
+    given = call.request.args
     for name, read in READERS.items():
-        values = call.queries(name)
-        if values:
-            read(call, selection, values)
+        if name.encode() in given:
+            read(call, selection, call.queries(name))
     return selection
 
 
@@ -226,9 +249,11 @@ def _pattern(column: str) -> Reader:
 
 
 def _address(family: int) -> Reader:
+    # With an offset PostgreSQL looks into each server, not at everybody's addresses.
     wrap = (
         "exists (select 1 from port join address on address.port_id = port.id"
-        f" where port.server_id = server.id and family(address.address) = {family} and {{}})"
+        f" where port.server_id = server.id and family(address.address) = {family} and {{}}"
+        " offset 0)"
     )
 
     def read(call: Call, selection: Selection, values: list[str]) -> None:
@@ -237,10 +262,10 @@ def _address(family: int) -> Reader:
     return read
 
 
-def _flag(column: str, least: int = 0) -> Reader:
+def _flag(name: str, least: int = 0) -> Reader:
     def read(call: Call, selection: Selection, values: list[str]) -> None:
         if call.minor >= least:
-            selection.add(column if boolean("locked", values[-1]) else f"not {column}")
+            selection.add(f"{'' if boolean(name, values[-1]) else 'not '}server.{name}")
 
     return read
 
@@ -264,7 +289,7 @@ def _tagged(every: bool, wanted: bool) -> Reader:
 
 READERS: dict[str, Reader] = {
     "availability_zone": _equal("coalesce(server.availability_zone, 'nova')"),
-    "config_drive": _flag("server.config_drive"),
+    "config_drive": _flag("config_drive"),
     "description": _pattern("coalesce(server.description, '')"),
     "flavor": _reference("flavor.uuid"),
     "host": _equal("server.node", admin=True),
@@ -273,7 +298,7 @@ READERS: dict[str, Reader] = {
     "ip": _address(4),
     "ip6": _address(6),
     "key_name": _equal("server.key_name"),
-    "locked": _flag("server.locked", least=73),
+    "locked": _flag("locked", least=73),
     "name": _pattern("server.name"),
     "node": _equal("server.node", admin=True),
     "not-tags": _tagged(every=True, wanted=False),
@@ -300,17 +325,40 @@ class Order:
         """What stands after ``order by``."""
         return ", ".join(f"{template.format(t='server')} {way}" for template, way in self.keys)
 
+    def everywhere(self) -> Order:
+        """The same order for the servers of all projects.
+
+        It has an index of its own, so that nobody takes that for one project's servers: where
+        a project has much, PostgreSQL would, and read the servers of the others too.
+        """
+        age = SORT_KEYS["created_at"]
+        return Order(tuple((_AGE if key == age else key, way) for key, way in self.keys))
+
+    def columns(self) -> str:
+        """What a server has of each key, as ``key0``, ``key1`` and so on."""
+        return ", ".join(
+            f"{template.format(t='server')} as key{number}"
+            for number, (template, _) in enumerate(self.keys)
+        )
+
     def after(self) -> str:
-        """The condition that a row comes after the row ``marker``."""
-        ways = {way for _, way in self.keys}
+        """The condition that a row comes after the only row of ``marker``, by its columns.
+
+        They are looked up one by one: to an index they are constants then, and a page in the
+        middle of a long list begins where it begins.
+        """
+        every = [
+            (template.format(t="server"), f"(select key{number} from marker)", way)
+            for number, (template, way) in enumerate(self.keys)
+        ]
+        ways = {way for _, _, way in every}
         if len(ways) == 1:
             sign = ">" if ways == {"asc"} else "<"
-            mine = ", ".join(template.format(t="server") for template, _ in self.keys)
-            theirs = ", ".join(template.format(t="marker") for template, _ in self.keys)
-            return f"({mine}) {sign} ({theirs})"
+            left = ", ".join(mine for mine, _, _ in every)
+            right = ", ".join(theirs for _, theirs, _ in every)
+            return f"({left}) {sign} ({right})"
         condition = "false"
-        for template, way in reversed(self.keys):
-            mine, theirs = template.format(t="server"), template.format(t="marker")
+        for mine, theirs, way in reversed(every):
             sign = ">" if way == "asc" else "<"
             condition = f"({mine} {sign} {theirs} or ({mine} = {theirs} and {condition}))"
         return condition

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.compute.documents import TEXT, array, record
 from cyclades_tx.api.compute.flavors import UUID, no_flavor
 from cyclades_tx.api.compute.new_server import count, name_of, truth
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.flows.flavors import Flavors
 

@@ -6,10 +6,10 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute import documents, paging
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, NotFound
 
 UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
-from cyclades_tx.api.frame import Call
 
 _RULES = (
     "coalesce((select json_agg(json_build_object('id', rule.uuid, 'parent_group_id', found.uuid,"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.errors import HttpError
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import NotSupported
 
 #: What only the operators' commands do: method and path.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from cyclades_tx.api.call import Call, Handler, Reply
 from cyclades_tx.api.compute import paging
 from cyclades_tx.api.compute.documents import (
     MICROSECOND,
@@ -20,10 +21,9 @@ from cyclades_tx.api.compute.filters import boolean
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member, one
-from cyclades_tx.api.frame import Call, Handler, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 
-_UUIDS_FIRST = 53
+UUIDS_FIRST = 53
 #: From here on a hypervisor tells no numbers of what is used.
 _PLAIN_FIRST = 88
 _NUMBERS_LAST = _PLAIN_FIRST - 1
@@ -48,8 +48,8 @@ _INSTANCES = (
 _CPU_INFO = "json_build_object('topology', json_build_object('cores', cluster.cpus))"
 
 _NAMES = (
-    Member("id", "cluster.id", NUMBER, last=_UUIDS_FIRST - 1),
-    Member("id", "cluster.uuid", TEXT, first=_UUIDS_FIRST),
+    Member("id", "cluster.id", NUMBER, last=UUIDS_FIRST - 1),
+    Member("id", "cluster.uuid", TEXT, first=UUIDS_FIRST),
     Member("hypervisor_hostname", "cluster.name", TEXT),
     Member("state", _STATE, {"enum": ["up", "down"]}),
     Member("status", _STATUS, {"enum": ["enabled", "disabled"]}),
@@ -75,8 +75,8 @@ _FACTS = (
     Member("hypervisor_type", "cluster.hypervisor", TEXT),
     Member("hypervisor_version", _VERSION, NUMBER),
     Member("host_ip", "cluster.rapi_host", TEXT),
-    _service("cluster.id", NUMBER, 0, _UUIDS_FIRST - 1),
-    _service("cluster.uuid", TEXT, _UUIDS_FIRST, None),
+    _service("cluster.id", NUMBER, 0, UUIDS_FIRST - 1),
+    _service("cluster.uuid", TEXT, UUIDS_FIRST, None),
     _number("vcpus", "cluster.cpus"),
     _number("vcpus_used", f"(select coalesce(sum(server.vcpus), 0) {_LIVE})"),
     _number("memory_mb", "cluster.memory_total_mib"),
@@ -134,8 +134,8 @@ STATISTICS = Document(
 SERVICE = Document(
     "Service",
     (
-        Member("id", "cluster.id", NUMBER, last=_UUIDS_FIRST - 1),
-        Member("id", "cluster.uuid", TEXT, first=_UUIDS_FIRST),
+        Member("id", "cluster.id", NUMBER, last=UUIDS_FIRST - 1),
+        Member("id", "cluster.uuid", TEXT, first=UUIDS_FIRST),
         Member("binary", "'nova-compute'::text", {"enum": ["nova-compute"]}),
         Member("host", "cluster.name", TEXT),
         Member("zone", "cluster.name", TEXT),
@@ -153,7 +153,7 @@ _GIVEN = "(select %s::text as prefix) as given"
 @lru_cache(maxsize=512)
 def _list(minor: int, document: Document, conditions: str, marker: bool) -> str:
     after = " and cluster.id > %s::bigint" if marker else ""
-    name = "cluster.uuid" if minor >= _UUIDS_FIRST else "cluster.id"
+    name = "cluster.uuid" if minor >= UUIDS_FIRST else "cluster.id"
     return (
         "with given as (select %s::text as prefix, %s::bigint as most, %s::text as link),"
         f" page as (select cluster.id, {name}::text as marker,"
@@ -173,7 +173,7 @@ def mount(routes: Routes, database: Any, prefix: str) -> None:
 
     async def find(call: Call, ref: str) -> int:
         """The id of the cluster that a reference names, as the microversion writes it."""
-        if call.minor >= _UUIDS_FIRST:
+        if call.minor >= UUIDS_FIRST:
             if UUID.fullmatch(ref) is None:
                 raise BadRequest(f"Invalid uuid {ref[:80]}")
             sql = "select id from cluster where uuid = %s::uuid"
@@ -187,7 +187,7 @@ def mount(routes: Routes, database: Any, prefix: str) -> None:
     async def answer(call: Call, detail: bool) -> bytes:
         conditions, arguments = ["true"], []
         servers = False
-        if call.minor >= _UUIDS_FIRST:
+        if call.minor >= UUIDS_FIRST:
             pattern = call.query("hypervisor_hostname_pattern")
             if pattern is not None:
                 conditions.append("strpos(cluster.name, %s::text) > 0")
@@ -219,7 +219,7 @@ def mount(routes: Routes, database: Any, prefix: str) -> None:
     async def show(call: Call, hypervisor_id: str) -> bytes:
         cluster_id = await find(call, hypervisor_id)
         document = HYPERVISOR
-        if call.minor >= _UUIDS_FIRST and boolean(
+        if call.minor >= UUIDS_FIRST and boolean(
             "with_servers", call.query("with_servers") or "false"
         ):
             document = HYPERVISOR_SERVERS

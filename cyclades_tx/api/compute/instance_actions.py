@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute import paging
 from cyclades_tx.api.compute.documents import (
     MICROSECOND,
@@ -17,7 +18,6 @@ from cyclades_tx.api.compute.filters import moment
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.documents import Document, Member, one
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, NotFound
 
 _REQUEST_ID = re.compile("req-[0-9a-f-]{36}")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.new_server import address_of
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.flows.interfaces import WantedInterface
 

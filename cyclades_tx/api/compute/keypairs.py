@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents, paging
 from cyclades_tx.api.compute.new_server import name_of
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.documents import NUMBER
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import Forbidden
 from cyclades_tx.flows.quotas import COUNTED, FIXED, HELD
 

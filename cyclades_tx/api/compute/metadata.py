@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.documents import METADATA
 from cyclades_tx.api.compute.new_server import metadata_of
 from cyclades_tx.api.compute.servers import read
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.errors import HttpError
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest
 
 MINIMUM = 1

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.filters import FALSE, TRUE
 from cyclades_tx.api.compute.flavors import UUID
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.model.server import NewServer, Personality, WantedNic
 

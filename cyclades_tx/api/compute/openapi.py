@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.api.compute import (
+    action_bodies,
     addresses,
     changed_server,
     documents,
@@ -19,16 +20,19 @@ from cyclades_tx.api.compute import (
     metadata,
     new_server,
     quotas,
+    rebuilt_server,
     server_groups,
     tags,
     usage,
     zones,
 )
-from cyclades_tx.api.compute.documents import NUMBER, TEXT, array, mapping, record
+from cyclades_tx.api.compute.documents import NUMBER, TEXT, TEXT_OR_NULL, array, mapping, record
 from cyclades_tx.api.compute.microversions import MAXIMUM, MINIMUM
 from cyclades_tx.api.openapi import (
     APPROXIMATED,
+    DOCUMENT,
     REFUSED,
+    ByVersion,
     Described,
     Reference,
     Schema,
@@ -101,6 +105,12 @@ def _action(minor: int, admin: bool) -> Schema:
     return instance_actions.action(minor, admin).schema(minor, admin)
 
 
+def _acted(minor: int, admin: bool) -> Schema:
+    """What ``rebuild`` and ``rescue`` answer; all others answer with nothing."""
+    rebuilt = rebuilt_server.document(max(minor, 1)).schema(minor, admin)
+    return {"anyOf": [record(server=rebuilt), record(adminPass=TEXT)]}
+
+
 def _wrapped_keypair(minor: int, admin: bool) -> Schema:
     return record(keypair=documents.KEY_PAIR_ITEM.schema(minor, admin))
 
@@ -122,21 +132,48 @@ _TAGS = plain(record(tags=array(TEXT)))
 _ADDRESSES = mapping(array(record(addr=TEXT, version=NUMBER)))
 _QUOTA = within("quota_set", shown(quotas.QUOTA_SET))
 _CLASS = within("quota_class_set", shown(quotas.QUOTA_CLASS_SET))
+_NOTHING: Schema = {"type": "array", "maxItems": 0}
 _EXTENSION = record(
-    name=TEXT, alias=TEXT, description=TEXT, updated=TEXT, namespace=TEXT, links=array({})
+    name=TEXT, alias=TEXT, description=TEXT, updated=TEXT, namespace=TEXT, links=_NOTHING
 )
-_OBJECT: Schema = {"type": "object"}
+_NUMBER_OR_NULL: Schema = {"type": ["integer", "null"]}
+#: Either what the rule is open for, or nothing.
+_EITHER = {
+    "group": {"oneOf": [record(), record(name=TEXT, tenant_id=TEXT)]},
+    "ip_range": {"oneOf": [record(), record(cidr=TEXT)]},
+}
+_RULE = record(
+    **dict.fromkeys(("id", "parent_group_id"), TEXT),
+    **dict.fromkeys(("from_port", "to_port"), _NUMBER_OR_NULL),
+    **_EITHER,
+    ip_protocol=TEXT_OR_NULL,
+)
+_SECURITY_GROUP = record(
+    **dict.fromkeys(("id", "name", "description", "tenant_id"), TEXT), rules=array(_RULE)
+)
+_VERSION_LINK = record(rel=TEXT, href=TEXT)
+_VERSION_LINK["properties"]["type"] = TEXT
+_VERSION = record(
+    **dict.fromkeys(("id", "status", "version", "min_version", "updated"), TEXT),
+    links=array(_VERSION_LINK),
+    **{"media-types": array(record(base=TEXT, type=TEXT))},
+)
 _OPERATORS = "The clusters are managed by the operators' commands."
 _ONE_HOST = "A cluster is one hypervisor; its numbers are those that it gave last."
-_HOSTED = within("hypervisor", lambda minor, admin: {"oneOf": [
-    hypervisors.HYPERVISOR.schema(minor, True), hypervisors.HYPERVISOR_SERVERS.schema(minor, True),
-]})  # fmt: skip
+
+
+def _hosted(minor: int, admin: bool) -> Schema:
+    plain_one = hypervisors.HYPERVISOR.schema(minor, True)
+    if minor < hypervisors.UUIDS_FIRST:
+        return record(hypervisor=plain_one)
+    with_servers = hypervisors.HYPERVISOR_SERVERS.schema(minor, True)
+    return record(hypervisor={"anyOf": [plain_one, with_servers]})
 
 
 def _hypervisors(plain_document: Any, with_servers: Any) -> Any:
     def one(minor: int, admin: bool) -> Schema:
         few, more = plain_document.schema(minor, True), with_servers.schema(minor, True)
-        if minor < 53:
+        if minor < hypervisors.UUIDS_FIRST:
             return dict(few)
         merged = dict(few)
         merged["properties"] = {**more["properties"], **few["properties"]}
@@ -146,8 +183,8 @@ def _hypervisors(plain_document: Any, with_servers: Any) -> Any:
 
 
 TABLE: dict[str, Described] = {
-    "GET ": Described("The version.", reply=plain(_OBJECT)),
-    "GET /openapi.json": Described("This document.", reply=plain(_OBJECT)),
+    "GET ": Described("The version.", reply=plain(record(version=_VERSION))),
+    "GET /openapi.json": DOCUMENT,
     # Servers
     "GET /servers": Described(
         "List servers.", reply=listed("servers", _ITEMS, _NEXT), query=_SERVERS
@@ -174,11 +211,13 @@ TABLE: dict[str, Described] = {
     "DELETE /servers/<server_id>": Described("Delete a server.", status=204),
     "POST /servers/<server_id>/action": Described(
         "Start, stop, reboot … a server.",
-        body=dict[str, Any],
-        reply=plain({}),
+        body=ByVersion(action_bodies.types),
+        reply=_acted,
         status=202,
+        also=(200,),
+        empty=(202, 204),
         support=APPROXIMATED,
-        note="See the list of actions.",
+        note="Each action is below, and in [actions.md](actions.md).",
     ),
     "GET /servers/<server_id>/metadata": Described("Show the metadata.", reply=_METADATA),
     "POST /servers/<server_id>/metadata": Described(
@@ -199,7 +238,7 @@ TABLE: dict[str, Described] = {
     "DELETE /servers/<server_id>/tags": Described("Delete all tags.", status=204, first=26),
     "GET /servers/<server_id>/tags/<tag>": Described("Whether it is there.", status=204, first=26),
     "PUT /servers/<server_id>/tags/<tag>": Described(
-        "Add a tag.", status=201, first=26, note="204 when it is there already."
+        "Add a tag.", status=201, empty=(204,), first=26, note="204 when it is there already."
     ),
     "DELETE /servers/<server_id>/tags/<tag>": Described("Delete a tag.", status=204, first=26),
     "GET /servers/<server_id>/ips": Described(
@@ -243,7 +282,7 @@ TABLE: dict[str, Described] = {
         "Show what was done, with its events.", reply=within("instanceAction", _action)
     ),
     "GET /servers/<server_id>/os-security-groups": Described(
-        "List the security groups.", reply=plain(record(security_groups=array(_OBJECT)))
+        "List the security groups.", reply=plain(record(security_groups=array(_SECURITY_GROUP)))
     ),
     "GET /servers/<server_id>/diagnostics": Described(
         "Show diagnostics.", support=REFUSED, note="Ganeti has no figures of a guest."
@@ -307,6 +346,7 @@ TABLE: dict[str, Described] = {
         body=keypairs.Body,
         reply=_keypair_made,
         status=201,
+        also=(200,),
         support=APPROXIMATED,
         note="SSH keys only, no x509 certificates; 200 below 2.2.",
     ),
@@ -314,13 +354,13 @@ TABLE: dict[str, Described] = {
         "Show a key pair.", reply=within("keypair", shown(documents.KEY_PAIR)), query=("user_id",)
     ),
     "DELETE /os-keypairs/<name>": Described(
-        "Forget a key pair.", status=204, query=("user_id",), note="202 below 2.2."
+        "Forget a key pair.", status=204, empty=(202,), query=("user_id",), note="202 below 2.2."
     ),
     # Limits and quotas
     "GET /limits": Described(
         "Show limits and use.",
         reply=lambda minor, admin: record(
-            limits=record(rate=array({}), absolute=limits.ABSOLUTE.schema(minor, admin))
+            limits=record(rate=_NOTHING, absolute=limits.ABSOLUTE.schema(minor, admin))
         ),
         query=("tenant_id",),
     ),
@@ -403,7 +443,7 @@ TABLE: dict[str, Described] = {
     ),
     "GET /os-hypervisors/<hypervisor_id>": Described(
         "Show a hypervisor.",
-        reply=_HOSTED,
+        reply=_hosted,
         query=("with_servers",),
         support=APPROXIMATED,
         note=_ONE_HOST,
@@ -434,10 +474,10 @@ TABLE: dict[str, Described] = {
         note="Each cluster is one nova-compute.",
     ),
     "GET /os-aggregates": Described(
-        "List aggregates.", reply=plain(record(aggregates=array({}))), note="There are none."
+        "List aggregates.", reply=plain(record(aggregates=_NOTHING)), note="There are none."
     ),
     "GET /os-migrations": Described(
-        "List migrations.", reply=plain(record(migrations=array({}))), note="There are none."
+        "List migrations.", reply=plain(record(migrations=_NOTHING)), note="There are none."
     ),
     "GET /extensions": Described("List extensions.", reply=listed("extensions", plain(_EXTENSION))),
     "GET /extensions/<alias>": Described(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from cyclades_tx.api.frame import Call
+from cyclades_tx.api.call import Call
 from cyclades_tx.errors import BadRequest
 
 #: The longest page.

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.documents import NUMBER, TEXT, record
 from cyclades_tx.api.compute.limits import counted, maximum, used
 from cyclades_tx.api.compute.new_server import truth
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member, one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Forbidden, NotSupported
 from cyclades_tx.flows.quotas import COUNTED, FIXED, HELD, Quotas
 

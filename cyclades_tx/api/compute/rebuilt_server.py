@@ -9,6 +9,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, Struct, UnsetType, field
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import (
@@ -23,7 +24,6 @@ from cyclades_tx.api.compute.new_server import (
     user_data_of,
 )
 from cyclades_tx.api.documents import Document, Member
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.model.server import Rebuild, Rebuilt
 

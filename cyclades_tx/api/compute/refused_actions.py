@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.errors import HttpError
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, Conflict, CycladesError, Forbidden, NotSupported
 from cyclades_tx.model.moves import ACTIVE, STOPPED
 

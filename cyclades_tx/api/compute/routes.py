@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cyclades_tx.api.call import Call, Handler, Reply, Service
 from cyclades_tx.api.compute.microversions import negotiate
 from cyclades_tx.api.errors import nova_fault
-from cyclades_tx.api.frame import Call, Frame, Handler, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import Forbidden, NotFound
 
 SERVICE = Service("compute", nova_fault, negotiate)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import paging
 from cyclades_tx.api.compute.documents import NULL, NUMBER, TEXT, array, mapping, record
 from cyclades_tx.api.compute.filters import boolean
@@ -15,7 +16,6 @@ from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import name_of
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member, one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 from cyclades_tx.flows.server_groups import ServerGroups
 from cyclades_tx.model.placement import ANTI_AFFINITY, POLICIES

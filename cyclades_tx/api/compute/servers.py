@@ -5,13 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents, paging
 from cyclades_tx.api.compute.changed_server import changes_of
-from cyclades_tx.api.compute.filters import Order, Selection, is_bad_pattern, order, select
+from cyclades_tx.api.compute.filters import (
+    Order,
+    Selection,
+    bad_patterns,
+    is_bad_pattern,
+    order,
+    select,
+)
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import new_server
 from cyclades_tx.api.documents import Document, one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 MINE = "server.uuid = %s::uuid and server.project_id = %s"
 ANY = "server.uuid = %s::uuid and %s::text is not null"
 LIVE = " and server.deleted_at is null"
+
 
 _GIVEN = "(select %s::text as base, %s::text as prefix) as given"
 
@@ -69,21 +77,25 @@ def _list_text(
     order: Order,
     marker: bool,
 ) -> str:
-    source = "server" + (" join server marker on marker.id = %s::bigint" if marker else "")
-    if joined:
-        source += documents.SERVER_ROWS
+    source = "server" + (documents.SERVER_ROWS if joined else "")
+    found, after, by = "", "", order.sql()
     if marker:
+        found = (
+            f", marker as materialized (select {order.columns()} from server"
+            f" where {ANY if admin else MINE})"
+        )
         filters += f" and {order.after()}"
+        # A marker that is not there, or not the caller's to see, is told from an empty page.
+        after = " having exists (select from marker)"
     rows = "" if document is documents.SERVER_ITEM else documents.SERVER_ROWS
-    by = order.sql()
     return (
         "with given as (select %s::text as base, %s::text as prefix, %s::bigint as most,"
-        " %s::text as link), page as ("
+        f" %s::text as link){found}, page as ("
         f"select server.id, server.uuid as marker, row_number() over (order by {by}) as place"
         f" from {source} where {filters} order by {by} limit %s::bigint),"
         f" items as (select page.place, {document.text(minor, admin)} as item"
         f" from given cross join page join server on server.id = page.id{rows}"
-        " where page.place <= given.most) " + paging.list_text("servers")
+        f" where page.place <= given.most) {paging.list_text('servers')}{after}"
     )
 
 
@@ -170,46 +182,39 @@ class Views:
         return body
 
     async def _list(self, call: Call, document: Document) -> bytes:
-        marker = await self._marker(call)
+        selection = select(call)
         try:
-            return await self._page(call, document, select(call), marker)
+            return await self._page(call, document, selection)
         except Exception as error:
             if not is_bad_pattern(error):
                 raise
-        return await self._page(call, document, select(call, patterns=False), marker)
+        literal = await bad_patterns(self._database, selection.patterns)
+        return await self._page(call, document, select(call, literal))
 
-    async def _page(
-        self, call: Call, document: Document, selection: Selection, marker: int | None
-    ) -> bytes:
+    async def _page(self, call: Call, document: Document, selection: Selection) -> bytes:
+        marker = call.query("marker")
+        if marker is not None and UUID.fullmatch(marker) is None:
+            raise _no_marker(marker)
         most = paging.limit(call)
+        by = order(call)
         sql = _list_text(
             document,
             call.minor,
             call.who.admin,
             " and ".join(selection.conditions),
             selection.joined,
-            order(call),
+            by.everywhere() if selection.project_id is None else by,
             marker is not None,
         )
         given = (call.base_url + "/compute", self._prefix, most, paging.next_url(call))
-        before = () if marker is None else (marker,)
-        body: bytes = await self._database.document(
+        before = () if marker is None else (marker, call.who.project_id)
+        body: bytes | None = await self._database.document(
             sql, (*given, *before, *selection.arguments, most + 1)
         )
+        if body is None:
+            raise _no_marker(marker)
         return body
 
-    async def _marker(self, call: Call) -> int | None:
-        """The id of the server after which the page begins."""
-        marker = call.query("marker")
-        if marker is None:
-            return None
-        found = None
-        if UUID.fullmatch(marker) is not None:
-            who = call.who
-            condition = ANY if who.admin else MINE
-            found = await self._database.value(
-                f"select server.id from server where {condition}", (marker, who.project_id)
-            )
-        if found is None:
-            raise BadRequest(f"marker [{marker}] not found")
-        return int(found)
+
+def _no_marker(marker: str | None) -> BadRequest:
+    return BadRequest(f"marker [{marker}] not found")

@@ -8,10 +8,10 @@ import msgspec
 import orjson
 from msgspec import Struct
 
+from cyclades_tx.api.call import Call, Handler, Reply
 from cyclades_tx.api.compute.documents import TAGS
 from cyclades_tx.api.compute.new_server import tags_of
 from cyclades_tx.api.compute.servers import read
-from cyclades_tx.api.frame import Call, Handler, Reply
 from cyclades_tx.errors import NotFound
 
 if TYPE_CHECKING:

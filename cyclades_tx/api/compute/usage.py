@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute import paging
 from cyclades_tx.api.compute.documents import (
     MICROSECOND,
@@ -18,7 +19,6 @@ from cyclades_tx.api.compute.documents import (
 from cyclades_tx.api.compute.filters import TRUE
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.routes import Routes
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Forbidden
 
 _PAGES_FIRST = 40

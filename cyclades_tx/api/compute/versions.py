@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
+from cyclades_tx.api.call import Call, Service
 from cyclades_tx.api.compute.microversions import MAXIMUM, MINIMUM, mark
 from cyclades_tx.api.errors import nova_fault
-from cyclades_tx.api.frame import Call, Frame, Service
+from cyclades_tx.api.frame import Frame
 
 UNVERSIONED = Service("compute", nova_fault, mark)
 

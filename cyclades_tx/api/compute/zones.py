@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.documents import (
     BOOLEAN,
     MICROSECOND,
@@ -15,7 +16,6 @@ from cyclades_tx.api.compute.documents import (
     record,
 )
 from cyclades_tx.api.compute.routes import Routes
-from cyclades_tx.api.frame import Call
 
 _AVAILABLE = "not cluster.offline and not cluster.drained and coalesce(cluster.reachable, true)"
 _MINE = (

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from cyclades_tx.api import openapi
+from cyclades_tx.api.call import Call, Handler, Service
 from cyclades_tx.api.errors import keystone_fault
-from cyclades_tx.api.frame import Call, Frame, Handler, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.identity import catalog as catalog_views
 from cyclades_tx.api.identity import versions
 from cyclades_tx.api.identity.address import ClientAddress

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.api.identity import bodies
 from cyclades_tx.api.identity.documents import CREDENTIAL, listing
 from cyclades_tx.api.identity.users import own_or_administrator

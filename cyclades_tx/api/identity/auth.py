@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.identity.address import ClientAddress
 from cyclades_tx.api.identity.bodies import LOGIN, login_of, scope_of
 from cyclades_tx.api.identity.documents import (

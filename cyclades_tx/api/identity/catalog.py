@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cyclades_tx.api.frame import Call, Handler, Reply
+from cyclades_tx.api.call import Call, Handler, Reply
 from cyclades_tx.api.identity.auth import DOMAIN_DOCUMENT
 from cyclades_tx.api.identity.documents import list_document
 from cyclades_tx.errors import NotFound

@@ -18,15 +18,36 @@ DOMAIN = {"id": DOMAIN_ID, "name": "Default"}
 _TEXT = {"type": "string"}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 _TRUTH = {"type": "boolean"}
-_OBJECT = {"type": "object"}
-_LIST = {"type": "array"}
+_NOTHING = {"type": "array", "maxItems": 0}
 _NULL = {"type": "null"}
 _ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 _MICROSECONDS = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
 
+def record(**properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with exactly these properties."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": sorted(properties),
+        "additionalProperties": False,
+    }
+
+
+def array(items: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an array."""
+    return {"type": "array", "items": items}
+
+
+_EMPTY = record()
+_DOMAIN = record(id=_TEXT, name=_TEXT)
+#: The links of a thing, and those of a list.
+SELF = record(self=_TEXT)
+PAGES = record(self=_TEXT, previous=_NULL, next=_NULL)
+
+
 def _links(path: str) -> Member:
-    return Member("links", f"json_build_object('self', %s::text || {path})", _OBJECT)
+    return Member("links", f"json_build_object('self', %s::text || {path})", SELF)
 
 
 PROJECT = Document(
@@ -39,8 +60,8 @@ PROJECT = Document(
         Member("enabled", "p.enabled", _TRUTH),
         Member("parent_id", "'default'", _TEXT),
         Member("is_domain", "false", _TRUTH),
-        Member("tags", "'[]'::json", _LIST),
-        Member("options", "'{}'::json", _OBJECT),
+        Member("tags", "'[]'::json", _NOTHING),
+        Member("options", "'{}'::json", _EMPTY),
         _links("'/identity/v3/projects/' || p.id"),
     ],
 )
@@ -56,7 +77,7 @@ USER = Document(
         Member("enabled", "u.enabled", _TRUTH),
         Member("default_project_id", "u.default_project_id", _TEXT_OR_NULL),
         Member("password_expires_at", "null", _NULL),
-        Member("options", "'{}'::json", _OBJECT),
+        Member("options", "'{}'::json", _EMPTY),
         _links("'/identity/v3/users/' || u.id"),
     ],
 )
@@ -68,7 +89,7 @@ ROLE = Document(
         Member("name", "r.name", _TEXT),
         Member("domain_id", "null", _NULL),
         Member("description", "null", _NULL),
-        Member("options", "'{}'::json", _OBJECT),
+        Member("options", "'{}'::json", _EMPTY),
         _links("'/identity/v3/roles/' || r.id"),
     ],
 )
@@ -77,35 +98,40 @@ _ASSIGNMENT_LINK = Member(
     "links",
     "json_build_object('assignment', %s::text || '/identity/v3/projects/' || p.id"
     " || '/users/' || u.id || '/roles/' || r.id)",
-    _OBJECT,
+    record(assignment=_TEXT),
 )
 
 ASSIGNMENT = Document(
     "RoleAssignment",
     [
-        Member("role", "json_build_object('id', r.id)", _OBJECT),
-        Member("user", "json_build_object('id', u.id)", _OBJECT),
-        Member("scope", "json_build_object('project', json_build_object('id', p.id))", _OBJECT),
+        Member("role", "json_build_object('id', r.id)", record(id=_ID)),
+        Member("user", "json_build_object('id', u.id)", record(id=_ID)),
+        Member(
+            "scope",
+            "json_build_object('project', json_build_object('id', p.id))",
+            record(project=record(id=_ID)),
+        ),
         _ASSIGNMENT_LINK,
     ],
 )
 
+_NAMED = record(id=_ID, name=_TEXT, domain=_DOMAIN)
 _DOMAIN_SQL = "json_build_object('id', 'default', 'name', 'Default')"
 
 NAMED_ASSIGNMENT = Document(
     "NamedRoleAssignment",
     [
-        Member("role", "json_build_object('id', r.id, 'name', r.name)", _OBJECT),
+        Member("role", "json_build_object('id', r.id, 'name', r.name)", record(id=_ID, name=_TEXT)),
         Member(
             "user",
             f"json_build_object('id', u.id, 'name', u.name, 'domain', {_DOMAIN_SQL})",
-            _OBJECT,
+            _NAMED,
         ),
         Member(
             "scope",
             "json_build_object('project', json_build_object('id', p.id, 'name', p.name,"
             f" 'domain', {_DOMAIN_SQL}))",
-            _OBJECT,
+            record(project=_NAMED),
         ),
         _ASSIGNMENT_LINK,
     ],
@@ -124,9 +150,9 @@ CREDENTIAL = Document(
             "(select coalesce(json_agg(json_build_object('id', r.id, 'name', r.name,"
             " 'domain_id', null) order by r.name), '[]'::json)"
             " from role r where r.id::text = any (c.role_ids))",
-            _LIST,
+            array(record(id=_ID, name=_TEXT, domain_id=_NULL)),
         ),
-        Member("access_rules", "'[]'::json", _LIST),
+        Member("access_rules", "'[]'::json", _NOTHING),
         Member("unrestricted", "c.unrestricted", _TRUTH),
         Member(
             "expires_at",
@@ -136,6 +162,47 @@ CREDENTIAL = Document(
         _links("'/identity/v3/users/' || c.user_id || '/application_credentials/' || c.id"),
     ],
 )
+
+
+#: The catalog in a token, as ``Catalog.entries`` writes it.
+_ENDPOINT_FACTS = dict.fromkeys(("id", "interface", "region", "region_id", "url"), _TEXT)
+CATALOG = array(
+    record(id=_TEXT, type=_TEXT, name=_TEXT, endpoints=array(record(**_ENDPOINT_FACTS)))
+)
+#: One thing of a kind that is only read.
+READ_ONLY = {
+    "domain": record(
+        **{**dict.fromkeys(("id", "name", "description"), _TEXT), "enabled": _TRUTH},
+        tags=_NOTHING,
+        options=_EMPTY,
+        links=SELF,
+    ),
+    "service": record(
+        **dict.fromkeys(("id", "type", "name", "description"), _TEXT), enabled=_TRUTH, links=SELF
+    ),
+    "endpoint": record(**_ENDPOINT_FACTS, service_id=_TEXT, enabled=_TRUTH, links=SELF),
+    "region": record(id=_TEXT, description=_TEXT, parent_region_id=_NULL, links=SELF),
+}
+
+
+def token_schema() -> dict[str, Any]:
+    """What :func:`token_document` writes: with a project all of what belongs to one."""
+    always = {
+        "methods": array(_TEXT),
+        "user": record(id=_ID, name=_TEXT, domain=_DOMAIN, password_expires_at=_NULL),
+        "audit_ids": array(_TEXT),
+        "issued_at": _TEXT_OR_NULL,
+        "expires_at": _TEXT_OR_NULL,
+    }
+    scoped = record(
+        **always,
+        project=_NAMED,
+        is_domain={"enum": [False]},
+        roles=array(record(id=_ID, name=_TEXT)),
+    )
+    # Left out where it is not asked for, and where there was none.
+    scoped["properties"] |= {"catalog": CATALOG, "application_credential": record(id=_ID)}
+    return record(token={"anyOf": [record(**always), scoped]})
 
 
 def listing(key: str) -> str:

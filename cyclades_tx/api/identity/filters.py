@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclades_tx.api.frame import Call
+from cyclades_tx.api.call import Call
 
 _FALSE = ("0", "false", "f", "no", "n", "off")
 

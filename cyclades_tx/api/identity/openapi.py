@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from cyclades_tx.api.documents import Document
 from cyclades_tx.api.identity import bodies, documents
-from cyclades_tx.api.openapi import Described, Reference, Schema, Shape, plain, shown, within
+from cyclades_tx.api.identity.documents import array, record
+from cyclades_tx.api.openapi import (
+    DOCUMENT,
+    Described,
+    Reference,
+    Schema,
+    Shape,
+    plain,
+    shown,
+    within,
+)
 
 _TEXT: Schema = {"type": "string"}
-_OBJECT: Schema = {"type": "object"}
 FAULT: Schema = {
     "type": "object",
     "properties": {
@@ -24,22 +33,33 @@ FAULT: Schema = {
 
 
 def _list(key: str, document: Document) -> Shape:
-    def shape(minor: int, admin: bool) -> Schema:
-        items: Schema = {"type": "array", "items": document.schema(minor, admin)}
-        return {
-            "type": "object",
-            "properties": {key: items, "links": _OBJECT},
-            "required": [key, "links"],
-            "additionalProperties": False,
-        }
+    return plain(_listed(key, document.schema()))
 
-    return shape
+
+def _listed(key: str, item: Schema) -> Schema:
+    return record(**{key: array(item), "links": documents.PAGES})
+
+
+def _none(key: str) -> Shape:
+    return plain(record(**{key: {"type": "array", "maxItems": 0}, "links": documents.PAGES}))
 
 
 _PROJECT = within("project", shown(documents.PROJECT))
 _USER = within("user", shown(documents.USER))
 _ROLE = within("role", shown(documents.ROLE))
-_TOKEN = within("token", plain(_OBJECT))
+_TOKEN = plain(documents.token_schema())
+_SUBJECT = ("X-Subject-Token",)
+_VERSION = record(
+    **dict.fromkeys(("id", "status", "updated"), _TEXT),
+    links=array(record(rel=_TEXT, href=_TEXT)),
+    **{"media-types": array(record(base=_TEXT, type=_TEXT))},
+)
+_ASSIGNMENTS: Schema = {
+    "anyOf": [
+        _listed("role_assignments", each.schema())
+        for each in (documents.ASSIGNMENT, documents.NAMED_ASSIGNMENT)
+    ]
+}
 _HELD = "/projects/<project_id>/users/<user_id>/roles"
 _OWN = "/users/<user_id>/application_credentials"
 
@@ -51,18 +71,23 @@ def _made_credential(minor: int, admin: bool) -> Schema:
 
 
 TABLE: dict[str, Described] = {
-    "GET ": Described("The version.", reply=plain(_OBJECT)),
-    "GET /openapi.json": Described("This document.", reply=plain(_OBJECT)),
+    "GET ": Described("The version.", reply=plain(record(version=_VERSION))),
+    "GET /openapi.json": DOCUMENT,
     "POST /auth/tokens": Described(
         "Log in.", body=bodies.LoginBody, reply=_TOKEN, status=201, query=("nocatalog",)
     ),
-    "GET /auth/tokens": Described("Show a token.", reply=_TOKEN, query=("nocatalog",)),
-    "DELETE /auth/tokens": Described("Revoke a token.", status=204),
-    "GET /auth/catalog": Described("Show the catalog.", reply=plain(_OBJECT)),
+    "GET /auth/tokens": Described(
+        "Show a token.", reply=_TOKEN, query=("nocatalog",), headers=_SUBJECT
+    ),
+    "DELETE /auth/tokens": Described("Revoke a token.", status=204, headers=_SUBJECT),
+    "GET /auth/catalog": Described(
+        "Show the catalog.",
+        reply=plain(record(catalog=documents.CATALOG, links=documents.PAGES)),
+    ),
     "GET /auth/projects": Described(
         "List own projects.", reply=_list("projects", documents.PROJECT)
     ),
-    "GET /auth/domains": Described("List domains.", reply=plain(_OBJECT)),
+    "GET /auth/domains": Described("List domains: none.", reply=_none("domains")),
     "GET /projects": Described(
         "List projects.", reply=_list("projects", documents.PROJECT), query=("name", "enabled")
     ),
@@ -91,7 +116,7 @@ TABLE: dict[str, Described] = {
     "GET /users/<user_id>/projects": Described(
         "List the projects of a user.", reply=_list("projects", documents.PROJECT)
     ),
-    "GET /users/<user_id>/groups": Described("List groups: none.", reply=plain(_OBJECT)),
+    "GET /users/<user_id>/groups": Described("List groups: none.", reply=_none("groups")),
     f"GET {_OWN}": Described(
         "List application credentials.",
         reply=_list("application_credentials", documents.CREDENTIAL),
@@ -112,10 +137,18 @@ TABLE: dict[str, Described] = {
     "GET /roles/<role_id>": Described("Show a role.", reply=_ROLE),
     "PATCH /roles/<role_id>": Described("Rename a role.", body=bodies._Role, reply=_ROLE),
     "DELETE /roles/<role_id>": Described("Delete a role.", status=204),
-    "GET /role_assignments": Described("List who has which role.", reply=plain(_OBJECT)),
+    "GET /role_assignments": Described(
+        "List who has which role.",
+        reply=plain(_ASSIGNMENTS),
+        query=("user.id", "scope.project.id", "role.id", "include_names"),
+    ),
 }
-for _path in ("domains", "services", "endpoints", "regions"):
-    TABLE[f"GET /{_path}"] = Described(f"List {_path}.", reply=plain(_OBJECT))
-    TABLE[f"GET /{_path}/<item_id>"] = Described(f"Show one of {_path}.", reply=plain(_OBJECT))
+for _kind, _schema in documents.READ_ONLY.items():
+    TABLE[f"GET /{_kind}s"] = Described(
+        f"List {_kind}s.", reply=plain(_listed(_kind + "s", _schema))
+    )
+    TABLE[f"GET /{_kind}s/<item_id>"] = Described(
+        f"Show one of {_kind}s.", reply=plain(record(**{_kind: _schema}))
+    )
 
 REFERENCE = Reference("Identity", "/identity/v3", TABLE, FAULT)

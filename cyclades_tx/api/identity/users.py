@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.api.identity import bodies
 from cyclades_tx.api.identity.address import ClientAddress
 from cyclades_tx.api.identity.documents import PROJECT, USER, list_document, listing

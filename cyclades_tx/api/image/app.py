@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.api import openapi
+from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.errors import glance_fault
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.image.documents import SCHEMAS
 from cyclades_tx.api.image.images import Images
 from cyclades_tx.api.image.openapi import REFERENCE

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import many
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.api.image.documents import IMAGE_TEXT, MEMBER, time
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound, NotSupported
 from cyclades_tx.flows.images import VISIBILITIES

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from cyclades_tx.api.image import documents
-from cyclades_tx.api.openapi import REFUSED, Described, Reference, Schema, plain
+from cyclades_tx.api.openapi import (
+    APPROXIMATED,
+    DOCUMENT,
+    REFUSED,
+    Described,
+    Reference,
+    Schema,
+    plain,
+)
 
 _TEXT: Schema = {"type": "string"}
-_OBJECT: Schema = {"type": "object"}
 #: A page of HTML; clients look for what stands after its heading.
 FAULT: Schema = _TEXT
 
@@ -15,44 +22,69 @@ _IMAGE: Schema = {**documents.IMAGE.schema(), "additionalProperties": _TEXT}
 _LATER = "Images are made by the operators' commands; this comes later."
 
 
-def _page(key: str, item: Schema) -> Schema:
+def _record(properties: Schema, *optional: str) -> Schema:
     return {
         "type": "object",
-        "properties": {
-            key: {"type": "array", "items": item},
-            "first": _TEXT,
-            "next": _TEXT,
-            "schema": _TEXT,
-        },
-        "required": [key, "schema"],
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
         "additionalProperties": False,
     }
 
 
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+_LINKS = _array(_record({"rel": _TEXT, "href": _TEXT}))
+_VERSIONS = _record({"versions": _array(_record({"id": _TEXT, "status": _TEXT, "links": _LINKS}))})
+#: A schema of ours as a document: what stands in its properties is a schema again.
+_SCHEMA = _record(
+    {
+        "name": _TEXT,
+        "properties": {"type": "object", "additionalProperties": {"type": "object"}},
+        "additionalProperties": {"enum": [{"type": "string"}]},
+        "links": _LINKS,
+    },
+    "additionalProperties",
+    "links",
+)
+_WAYS = _record({"description": _TEXT, "type": _TEXT, "value": {"type": "array", "maxItems": 0}})
+
+
 TABLE: dict[str, Described] = {
-    "GET ": Described("The versions.", reply=plain(_OBJECT), status=300),
-    "GET /openapi.json": Described("This document.", reply=plain(_OBJECT)),
+    "GET ": Described("The versions.", reply=plain(_VERSIONS), status=300),
+    "GET /openapi.json": DOCUMENT,
     "GET /images": Described(
         "List images.",
-        reply=plain(_page("images", _IMAGE)),
+        reply=plain(
+            _record(
+                {"images": _array(_IMAGE), "first": _TEXT, "next": _TEXT, "schema": _TEXT}, "next"
+            )
+        ),
         query=("limit", "marker", "sort_key", "sort_dir", "sort", "name", "status", "visibility",
                "owner", "tag", "os_hidden", "id", "protected", "size_min", "size_max"),
     ),
     "GET /images/<ref>": Described("Show an image.", reply=plain(_IMAGE)),
+    "GET /images/<ref>/file": Described(
+        "Get the data.", status=204, support=APPROXIMATED, note="The clusters keep it: it is empty."
+    ),
     "GET /images/<ref>/members": Described(
-        "List members.", reply=plain(_page("members", documents.MEMBER.schema()))
+        "List members.",
+        reply=plain(_record({"members": _array(documents.MEMBER.schema()), "schema": _TEXT})),
     ),
     "GET /images/<ref>/members/<member>": Described(
         "Show a member.", reply=plain(documents.MEMBER.schema())
     ),
-    "GET /schemas/<name>": Described("Show a schema.", reply=plain(_OBJECT)),
-    "GET /info/import": Described("Ways to import.", reply=plain(_OBJECT), note="There are none."),
+    "GET /schemas/<name>": Described("Show a schema.", reply=plain(_SCHEMA)),
+    "GET /info/import": Described(
+        "Ways to import.", reply=plain(_record({"import-methods": _WAYS})), note="There are none."
+    ),
     "GET /info/stores": Described(
         "List stores.", support=REFUSED, note="404, as where there is one store."
     ),
 }  # fmt: skip
 for _name in (
-    *("POST /images", "PATCH /images/<ref>", "DELETE /images/<ref>", "GET /images/<ref>/file"),
+    *("POST /images", "PATCH /images/<ref>", "DELETE /images/<ref>"),
     *("PUT /images/<ref>/file", "POST /images/<ref>/actions/deactivate"),
     *("POST /images/<ref>/actions/reactivate", "PUT /images/<ref>/tags/<tag>"),
     *("DELETE /images/<ref>/tags/<tag>", "POST /images/<ref>/members"),
@@ -60,4 +92,4 @@ for _name in (
 ):
     TABLE[_name] = Described("Make, change or delete images.", support=REFUSED, note=_LATER)
 
-REFERENCE = Reference("Image", "/image/v2", TABLE, FAULT)
+REFERENCE = Reference("Image", "/image/v2", TABLE, FAULT, fault_content="text/html")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclades_tx.api import openapi
+from cyclades_tx.api.call import Call, Handler, Reply, Service
 from cyclades_tx.api.errors import neutron_fault
-from cyclades_tx.api.frame import Call, Frame, Handler, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.network import extensions, listing
 from cyclades_tx.api.network import tags as network_tags
 from cyclades_tx.api.network.collections import COLLECTIONS, Collection, seen_by
@@ -24,10 +25,8 @@ VERSION = "/network/v2.0"
 
 #: Collections that nobody has anything in: path, plural, the noun of the missing thing.
 _EMPTY = (
-    ("subnetpools", "subnetpools", "subnetpool"),
     ("availability_zones", "availability_zones", "availability_zone"),
     ("agents", "agents", "agent"),
-    ("network-ip-availabilities", "network_ip_availabilities", "network"),
     ("service-providers", "service_providers", "service_provider"),
     ("rbac-policies", "rbac_policies", "rbac_policy"),
     ("address-scopes", "address_scopes", "address_scope"),
@@ -77,8 +76,8 @@ def mount(
     openapi.mount(frame, SERVICE, REFERENCE)
 
 
-def _get(frame: Frame, path: str, handler: Handler, slash: bool = True) -> None:
-    frame.endpoint(SERVICE, "GET", path, handler, slash=slash)
+def _get(frame: Frame, path: str, handler: Handler, slash: bool = True, hot: bool = False) -> None:
+    frame.endpoint(SERVICE, "GET", path, handler, slash=slash, hot=hot)
 
 
 def _without_suffix(show: Handler) -> Handler:
@@ -153,10 +152,13 @@ def _mount_collection(
 
     for suffix in ("", ".json"):
         path = f"{VERSION}/{collection.path}{suffix}"
-        _get(frame, path, list_all, slash=False)
-        frame.endpoint(SERVICE, "POST", path, create, slash=False)
+        _get(frame, path, list_all, slash=False, hot=True)
+        if not collection.read_only:
+            frame.endpoint(SERVICE, "POST", path, create, slash=False)
     one = f"{VERSION}/{collection.path}/<ref>"
-    _get(frame, one, show)
+    _get(frame, one, show, hot=True)
+    if collection.read_only:
+        return
     frame.endpoint(SERVICE, "PUT", one, update)
     frame.endpoint(SERVICE, "DELETE", one, delete)
 

@@ -46,6 +46,10 @@ def _list(expression: str, rows: str, order: str) -> str:
     return f"(select coalesce(json_agg({expression} order by {order}), {_EMPTY}) from {rows})"
 
 
+def _tags(table: str) -> str:
+    return _list("t.tag", f"{table}_user_tag t where t.{table}_id = {table}.id", "t.tag")
+
+
 def _owner(expression: str) -> list[Member]:
     return [
         Member("tenant_id", expression, TEXT),
@@ -97,10 +101,7 @@ NETWORK = Document(
         Member("provider:network_type", NETWORK_TYPE, NETWORK_TYPES, admin=True),
         Member("provider:physical_network", "network.link", TEXT, admin=True),
         Member("provider:segmentation_id", SEGMENTATION_ID, NUMBER_OR_NULL, admin=True),
-        *_standard(
-            "network",
-            _list("t.tag", "network_user_tag t where t.network_id = network.id", "t.tag"),
-        ),
+        *_standard("network", _tags("network")),
     ],
 )
 
@@ -132,10 +133,82 @@ SUBNET = Document(
         ),
         Member("ipv6_ra_mode", "subnet.ipv6_ra_mode", TEXT_OR_NULL),
         Member("ipv6_address_mode", "subnet.ipv6_address_mode", TEXT_OR_NULL),
-        Member("subnetpool_id", "null", NULL),
-        *_standard(
-            "subnet",
-            _list("t.tag", "subnet_user_tag t where t.subnet_id = subnet.id", "t.tag"),
+        Member(
+            "subnetpool_id",
+            "(select p.uuid from subnet_pool p where p.id = subnet.subnet_pool_id)",
+            TEXT_OR_NULL,
+        ),
+        *_standard("subnet", _tags("subnet")),
+    ],
+)
+
+SUBNET_POOL = Document(
+    "SubnetPool",
+    [
+        Member("id", "subnet_pool.uuid", TEXT),
+        Member("name", "subnet_pool.name", TEXT),
+        *_owner("subnet_pool.project_id"),
+        Member("ip_version", "subnet_pool.ip_version", {"enum": [4, 6]}),
+        Member(
+            "prefixes",
+            _list(
+                "p.prefix",
+                "subnet_pool_prefix p where p.subnet_pool_id = subnet_pool.id",
+                "p.prefix",
+            ),
+            TEXTS,
+        ),
+        Member("min_prefixlen", "subnet_pool.min_prefixlen", NUMBER),
+        Member("default_prefixlen", "subnet_pool.default_prefixlen", NUMBER),
+        Member("max_prefixlen", "subnet_pool.max_prefixlen", NUMBER),
+        Member("default_quota", "subnet_pool.default_quota", NUMBER_OR_NULL),
+        Member("address_scope_id", "null", NULL),
+        Member("shared", "subnet_pool.shared", BOOLEAN),
+        Member("is_default", "subnet_pool.is_default", BOOLEAN),
+        *_standard("subnet_pool", _tags("subnet_pool")),
+    ],
+)
+
+#: What a pool has; of an IPv6 subnet, each address of it.
+_TOTAL = (
+    "case when family(s.cidr) = 6 then trunc(power(2::numeric, 128 - masklen(s.cidr))) else"
+    " (select coalesce(sum(p.last_address - p.first_address + 1), 0) from allocation_pool p"
+    " where p.subnet_id = s.id) end"
+)
+_USED = "(select count(*) from address a where a.subnet_id = s.id)"
+
+AVAILABILITY = Document(
+    "NetworkIpAvailability",
+    [
+        Member("network_id", "network.uuid", TEXT),
+        Member("network_name", "network.name", TEXT),
+        *_owner("coalesce(network.project_id, '')"),
+        Member(
+            "total_ips",
+            f"(select coalesce(sum({_TOTAL}), 0) from subnet s where s.network_id = network.id)",
+            NUMBER,
+        ),
+        Member(
+            "used_ips",
+            f"(select coalesce(sum({_USED}), 0) from subnet s where s.network_id = network.id)",
+            NUMBER,
+        ),
+        Member(
+            "subnet_ip_availability",
+            _list(
+                "json_build_object('subnet_id', s.uuid, 'subnet_name', s.name, 'cidr', s.cidr,"
+                f" 'ip_version', family(s.cidr), 'total_ips', {_TOTAL}, 'used_ips', {_USED})",
+                "subnet s where s.network_id = network.id",
+                "s.id",
+            ),
+            records(
+                subnet_id=TEXT,
+                subnet_name=TEXT,
+                cidr=TEXT,
+                ip_version={"enum": [4, 6]},
+                total_ips=NUMBER,
+                used_ips=NUMBER,
+            ),
         ),
     ],
 )
@@ -194,7 +267,7 @@ PORT = Document(
             admin=True,
         ),
         Member("port_security_enabled", "true", BOOLEAN),
-        *_standard("port"),
+        *_standard("port", _tags("port")),
     ],
 )
 
@@ -220,7 +293,7 @@ ROUTER = Document(
         ),
         Member("routes", "router.routes", records(destination=TEXT, nexthop=TEXT)),
         Member("availability_zones", _EMPTY, NOTHING),
-        *_standard("router"),
+        *_standard("router", _tags("router")),
     ],
 )
 
@@ -272,7 +345,7 @@ FLOATING_IP = Document(
                 ]
             },
         ),
-        *_standard("floating_ip"),
+        *_standard("floating_ip", _tags("floating_ip")),
     ],
 )
 
@@ -319,6 +392,6 @@ SECURITY_GROUP = Document(
             ),
             {"type": "array", "items": SECURITY_GROUP_RULE.schema()},
         ),
-        *_standard("security_group"),
+        *_standard("security_group", _tags("security_group")),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.errors import NotFound
 
 _UPDATED = "2016-09-10T10:00:00-00:00"
@@ -25,6 +25,10 @@ _DONE = (
     ("standard-attr-timestamp", "Resource timestamps", "When a thing was made and changed."),
     ("standard-attr-revisions", "Resource revision numbers", "How often a thing was changed."),
     ("revision-if-match", "If-Match constraints", "Changes that depend on the revision."),
+    ("router", "Neutron L3 Router", "Routers; docs/networks.md says what is routed."),
+    ("subnet_allocation", "Subnet Allocation", "Subnets from pools of prefixes."),
+    ("default-subnetpools", "Default Subnetpools", "A pool for subnets that name none."),
+    ("network-ip-availability", "Network IP Availability", "Used addresses of networks."),
     ("fip-port-details", "Floating IP Port Details Extension", "The port of a floating IP."),
 )
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import FLOATING_IPS
+from cyclades_tx.api.network.revisions import conditional, wanted_revision
 from cyclades_tx.api.network.writing import document, only, project_of, text
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.flows.floating_ips import FloatingIps, WantedFloatingIp
@@ -76,10 +77,16 @@ class FloatingIpWriter:
             changes["fixed_ip"] = body.fixed_ip_address
         if body.description is not UNSET:
             changes["description"] = text("description", body.description)
-        uuid = await self._floating_ips.update(call.who, ref, changes, call.request_id)
+        uuid = await conditional(
+            self._floating_ips.update(
+                call.who, ref, changes, call.request_id, wanted_revision(call)
+            )
+        )
         return Reply(200, await document(self._database, call, FLOATING_IPS, uuid))
 
     async def delete(self, call: Call, ref: str) -> Reply:
         """Give one back; 204."""
-        await self._floating_ips.delete(call.who, ref, call.request_id)
+        await conditional(
+            self._floating_ips.delete(call.who, ref, call.request_id, wanted_revision(call))
+        )
         return Reply(204)

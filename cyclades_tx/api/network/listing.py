@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import one
-from cyclades_tx.api.frame import Call, Reply
 from cyclades_tx.api.network.collections import (
     BOOLEAN,
     MAC,
@@ -26,22 +26,24 @@ _FALSE = ("false", "0", "no", "off", "f", "n")
 _MOST = 2**31 - 1
 _MOST_VALUES = 1000
 
+#: The longest page; who asks for more, or for all, finds a link to the next one.
+MOST_SHOWN = 1000
+
 
 @dataclass(frozen=True)
 class Page:
     """Which part of a list is wanted.
 
-    :ivar limit: None is all.
-    :ivar number: the SQL of each thing's place in the direction of reading.
-    :ivar by_id: whether that place is the id itself, negative when read in reverse: then a page
-        costs no more when the list is long.
+    :ivar asked: whether pages were asked for.
+    :ivar keys: what it is sorted by before the id: the expression, and whether descending in the
+        direction of reading.
     """
 
-    limit: int | None
+    limit: int
     marker: str | None
     reverse: bool
-    number: str
-    by_id: bool
+    asked: bool
+    keys: tuple[tuple[str, bool], ...]
 
 
 async def show(database: Any, call: Call, collection: Collection, ref: str) -> bytes:
@@ -76,42 +78,79 @@ async def list_all(database: Any, call: Call, collection: Collection) -> bytes |
     """
     page = _page(call, collection)
     text = collection.document.text(admin=call.who.admin, fields=_fields(call, collection))
-    condition, args = _condition(call, collection)
-    after = ""
-    if page.marker is not None:
-        known = await database.value(
-            f"select {collection.table}.id from {collection.source}"
-            f" where {collection.table}.uuid = %s::uuid and {collection.condition}",
-            (page.marker, *seen_by(call.who)),
-        )
-        if known is None:
-            raise BadRequest(f"The marker {page.marker} is not known.")
-        if page.by_id:
-            after = " where number > %s::bigint"
-            args.append(-known if page.reverse else known)
-        else:
-            after = " where number > (select number from ranked where id = %s::bigint)"
-            args.append(known)
-    paged = page.limit is not None or page.marker is not None
-    most = _MOST if page.limit is None else page.limit
+    found, args = _found(call, collection, page)
+    links, link_args = _links(call, collection, page)
     sql = (
-        f"with ranked as (select {collection.table}.id, {page.number} as number"
-        f" from {collection.source} where {condition}),"
-        f" page as (select id, row_number() over (order by number) as place"
-        f" from ranked{after} order by number limit %s::bigint + 1),"
+        f"with {found},"
         f" shown as (select place, {collection.table}.uuid as uuid, {text} as doc"
         f" from page cross join {collection.source}"
         f" where {collection.table}.id = page.id and place <= %s::bigint)"
         f" select '{{\"{collection.plural}\": [' || coalesce(string_agg(doc, ', '"
-        f" order by place {'desc' if page.reverse else ''}), '') || ']'"
+        f" order by place {'desc' if page.reverse else ''}), '') || ']' || {links} || '}}'"
+        " from shown"
     )
-    args += [most, most]
-    if paged:
-        links, link_args = _links(call, collection, page)
-        sql += links
-        args += link_args
-    document: bytes = await database.document(f"{sql} || '}}' from shown", args)
+    if page.marker is not None:
+        # A marker that is not there, or not the caller's to see, is told from an empty page.
+        sql += " having exists (select from marker)"
+    document: bytes | None = await database.document(sql, [*args, page.limit, *link_args])
+    if document is None:
+        raise BadRequest(f"The marker {page.marker} is not known.")
     return document
+
+
+def _found(call: Call, collection: Collection, page: Page) -> tuple[str, list[Any]]:
+    """The SQL of ``page``: the ids of a page and one more, in order; with its arguments.
+
+    Each part of what is seen is read by itself, from the marker on and no further than the
+    page, so that an index gives it and nothing before it or of others is looked at.
+    """
+    table, who, seen = collection.table, call.who, collection.seen
+    # The indexes by project have the id as this expression. By the id itself PostgreSQL would
+    # take the primary key for a project that has much, and read the rows of the others too.
+    number = f"{table}.id" if who.admin else f"({table}.id + 0)"
+    way = "desc" if page.reverse else "asc"
+    order = [
+        (sql, f"key{position}", "desc nulls last" if descending else "asc nulls first")
+        for position, (sql, descending) in enumerate(page.keys)
+    ]
+    order.append((number, "id", way))
+    columns = ", ".join(f"{sql} as {name}" for sql, name, _ in order)
+    inside = ", ".join(f"{sql} {way}" for sql, _, way in order)
+    outside = ", ".join(f"{name} {way}" for _, name, way in order)
+    marker, after = "", ""
+    args: list[Any] = []
+    if page.marker is not None:
+        marker = (
+            f"marker as materialized (select {columns} from {collection.source}"
+            f" where {table}.uuid = %s::uuid and {collection.condition}), "
+        )
+        args += [page.marker, *seen_by(who)]
+        after = f" and {_after(page, number)}"
+    condition, values = _condition(call, collection)
+    texts = []
+    for part in ("true",) if who.admin else seen.parts:
+        texts.append(
+            f"(select {columns} from {collection.source} where {seen.live} and {part}{after}"
+            f"{condition} order by {inside} limit %s::bigint)"
+        )
+        args += [*([] if who.admin else [who.project_id]), *values, page.limit + 1]
+    return (
+        f"{marker}page as (select id, row_number() over (order by {outside}) as place"
+        f" from ({' union all '.join(texts)}) as part order by {outside} limit %s::bigint)"
+    ), [*args, page.limit + 1]
+
+
+def _after(page: Page, number: str) -> str:
+    """The condition that a row comes after the only row of ``marker``; null is the least value."""
+    condition = f"{number} {'<' if page.reverse else '>'} (select id from marker)"
+    for position, (mine, descending) in reversed(list(enumerate(page.keys))):
+        theirs = f"(select key{position} from marker)"
+        if descending:
+            beyond = f"{mine} < {theirs} or {mine} is null and {theirs} is not null"
+        else:
+            beyond = f"{mine} > {theirs} or {mine} is not null and {theirs} is null"
+        condition = f"({beyond} or {mine} is not distinct from {theirs} and {condition})"
+    return condition
 
 
 def _fields(call: Call, collection: Collection) -> frozenset[str] | None:
@@ -124,9 +163,9 @@ def _fields(call: Call, collection: Collection) -> frozenset[str] | None:
 
 
 def _condition(call: Call, collection: Collection) -> tuple[str, list[Any]]:
-    """The SQL of what is seen and asked for, with its arguments."""
-    sql = collection.condition
-    args: list[Any] = [*seen_by(call.who)]
+    """The SQL of what is asked for, to follow another condition, with its arguments."""
+    sql = ""
+    args: list[Any] = []
     for name, wanted in collection.filters.items():
         texts = call.queries(name)
         if not texts:
@@ -139,18 +178,14 @@ def _condition(call: Call, collection: Collection) -> tuple[str, list[Any]]:
         if wanted.kind in (UUID, MAC):
             array = f"%s::text[]::{wanted.kind}[]"
         if "{values}" not in wanted.sql:
-            sql += f" and {wanted.sql} = any({array})"
+            fits = f"{wanted.sql} = any({array})"
             args.append(values)
-            continue
-        pieces = wanted.sql.replace("{empty}", "{values}{empty}").split("{values}")
-        sql += f" and {pieces[0]}"
-        for piece in pieces[1:]:
-            if piece.startswith("{empty}"):
-                sql += "%s::boolean" + piece.removeprefix("{empty}")
-                args.append("" in texts)
-            else:
-                sql += array + piece
-                args.append(values)
+        else:
+            fits = wanted.sql.replace("{values}", array)
+            args += [values] * wanted.sql.count("{values}")
+        if wanted.empty and "" in texts:
+            fits = f"({fits} or {wanted.empty})"
+        sql += f" and {fits}"
     return sql, args
 
 
@@ -204,7 +239,7 @@ def _page(call: Call, collection: Collection) -> Page:
         if not text.isascii() or not text.isdigit():
             raise BadRequest(f"Bad limit: {text[:80]!r} is not a number from 0.")
         # As in Neutron, 0 is no limit.
-        limit = (min(int(text), _MOST - 1) if len(text) <= 10 else _MOST - 1) or None
+        limit = min(int(text), MOST_SHOWN) if len(text) <= 10 else MOST_SHOWN
     marker = call.query("marker") or None
     if marker is not None:
         uuid = parse_uuid(marker)
@@ -217,29 +252,28 @@ def _page(call: Call, collection: Collection) -> Page:
     if len(directions) > len(keys):
         raise BadRequest("There must be a sort_key for every sort_dir.")
     directions += ["asc"] * (len(keys) - len(directions))
-    order = []
+    order: list[tuple[str, bool]] = []
     for key, direction in dict(zip(keys, directions, strict=True)).items():
         wanted = collection.filters.get(key)
         if wanted is None or not wanted.sortable:
             raise BadRequest(f"{key[:80]!r} is not an attribute to sort by.")
         if direction not in ("asc", "desc"):
             raise BadRequest(f"The sort direction {direction[:80]!r} is neither asc nor desc.")
-        order.append((wanted.sql, direction == "desc"))
-    order.append((f"{collection.table}.id", False))
-    written = ", ".join(
-        f"{sql} {'desc nulls last' if descending != reverse else 'asc nulls first'}"
-        for sql, descending in order
+        order.append((wanted.sql, (direction == "desc") != reverse))
+    return Page(
+        limit or MOST_SHOWN,
+        marker,
+        reverse,
+        asked=bool(limit) or marker is not None,
+        keys=tuple(order),
     )
-    number = f"row_number() over (order by {written})"
-    if not keys:
-        number = f"{'-' if reverse else ''}{collection.table}.id"
-    return Page(limit, marker, reverse, number, by_id=not keys)
 
 
 def _links(call: Call, collection: Collection, page: Page) -> tuple[str, list[Any]]:
     """The SQL of the links to the pages beside this one, with its arguments.
 
-    One place more than the page shows was ranked, which tells whether there is more.
+    One place more than the page shows was found, which tells whether there is more. Without pages
+    asked for there are links only where there is more.
     """
     rest = [
         (name.decode("latin-1"), value)
@@ -263,10 +297,12 @@ def _links(call: Call, collection: Collection, page: Page) -> tuple[str, list[An
         )
 
     sql = (
-        f" || ', \"{collection.plural}_links\": ' || array_to_json(array_remove(array["
+        f"', \"{collection.plural}_links\": ' || array_to_json(array_remove(array["
         f"({link('next', conditions[0], newest)})::text,"
         f" ({link('previous', conditions[1], oldest)})::text], null)::json[])"
     )
-    most = _MOST if page.limit is None else page.limit
-    values = {came: page.marker is not None, more: most}
-    return sql, [values[conditions[0]], onward, values[conditions[1]], back]
+    values = {came: page.marker is not None, more: page.limit}
+    args = [values[conditions[0]], onward, values[conditions[1]], back]
+    if page.asked:
+        return sql, args
+    return f"case when {more} then {sql} else '' end", [page.limit, *args]

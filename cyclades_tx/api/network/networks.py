@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import NETWORKS
 from cyclades_tx.api.network.revisions import conditional, wanted_revision
-from cyclades_tx.api.network.writing import document, documents, given, one_or_many, only
+from cyclades_tx.api.network.writing import (
+    document,
+    documents,
+    given,
+    number,
+    one_or_many,
+    only,
+)
 from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.flows.networks import WantedNetwork
 
@@ -34,7 +41,6 @@ _FLAVORS = {
     "ip_less_routed": "IP_LESS_ROUTED",
 }
 _USUAL_MTU = 1500
-_MOST_DIGITS = 18
 
 
 class New(Struct, forbid_unknown_fields=True):
@@ -90,7 +96,7 @@ class NetworkWriter:
         changes = given(only(call, NETWORKS, Change))
         _refuse_switches(changes)
         if "mtu" in changes:
-            changes["mtu"] = _number("mtu", changes["mtu"]) or _USUAL_MTU
+            changes["mtu"] = number("mtu", changes["mtu"]) or _USUAL_MTU
         if "external" in changes:
             changes["floating_ip_pool"] = changes["external"]
         row = await conditional(
@@ -138,18 +144,18 @@ def _wanted(call: Call, body: New) -> WantedNetwork:
         )
     if None not in (body.tenant_id, body.project_id) and body.tenant_id != body.project_id:
         raise BadRequest("'project_id' and 'tenant_id' do not match.")
-    flavor, number = _provider(call, body)
+    flavor, bridge = _provider(call, body)
     return WantedNetwork(
         name=body.name,
         description=body.description,
         project_id=body.project_id or body.tenant_id,
         flavor=flavor,
         link=body.physical_network or None,
-        number=number,
+        number=bridge,
         shared=body.shared,
         external=body.external,
         floating_ip_pool=body.external,
-        mtu=(0 if body.mtu is None else _number("mtu", body.mtu)) or _USUAL_MTU,
+        mtu=number("mtu", body.mtu) or _USUAL_MTU,
         # Its subnets come with further requests; clusters get it when a server needs it.
         everywhere=False,
     )
@@ -175,17 +181,4 @@ def _provider(call: Call, body: New) -> tuple[str, int | None]:
             f" supported: use one of {', '.join(_FLAVORS)}.",
             neutron_type="InvalidInput",
         )
-    if body.segmentation_id is None:
-        return flavor, None
-    return flavor, _number("provider:segmentation_id", body.segmentation_id)
-
-
-def _number(name: str, sent: int | str) -> int:
-    """A number, which the command-line client sends as text."""
-    digits = str(sent)
-    if not digits.isascii() or not digits.isdigit() or len(digits) > _MOST_DIGITS:
-        raise BadRequest(
-            f"Invalid input for {name}: {digits[:40]!r} is not a number from 0.",
-            neutron_type="InvalidInput",
-        )
-    return int(digits)
+    return flavor, number("provider:segmentation_id", body.segmentation_id)

@@ -12,11 +12,17 @@ from cyclades_tx.api.network import (
     ports,
     routers,
     security_groups,
+    subnet_pools,
     subnets,
     tags,
 )
 from cyclades_tx.api.network.collections import COLLECTIONS, Collection
+from cyclades_tx.api.network.documents import NOTHING, NUMBER, TEXTS, record, records
+from cyclades_tx.api.network.quotas import RESOURCES
+from cyclades_tx.api.network.quotas import Body as QuotaBody
 from cyclades_tx.api.openapi import (
+    APPROXIMATED,
+    DOCUMENT,
     REFUSED,
     Described,
     Reference,
@@ -42,7 +48,25 @@ FAULT: Schema = {
     "required": ["NeutronError"],
     "additionalProperties": False,
 }
-_OBJECT: Schema = {"type": "object"}
+_LINKS = records(rel=_TEXT, href=_TEXT)
+_EXTENSION = record(
+    **dict.fromkeys(("alias", "name", "description", "updated"), _TEXT), links=NOTHING
+)
+_QUOTA = plain(record(quota=record(**dict.fromkeys(RESOURCES, NUMBER))))
+_QUOTA_DETAILS = plain(
+    record(
+        quota=record(**dict.fromkeys(RESOURCES, record(limit=NUMBER, used=NUMBER, reserved=NUMBER)))
+    )
+)
+_INTERFACE = plain(
+    record(
+        **dict.fromkeys(
+            ("id", "tenant_id", "project_id", "port_id", "network_id", "subnet_id"), _TEXT
+        ),
+        subnet_ids=TEXTS,
+        tags=TEXTS,
+    )
+)
 _PAGE = ("limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields")
 _FIELDS = "With `fields` only the members that are named."
 
@@ -63,24 +87,34 @@ _WRITTEN: dict[str, tuple[type[Struct], type[Struct]]] = {
     "ports": (ports.NewPort, ports.Change),
     "floatingips": (floating_ips.NewFloatingIp, floating_ips.Change),
     "routers": (routers.NewRouter, routers.Change),
+    "subnetpools": (subnet_pools.NewPool, subnet_pools.Change),
     "security-groups": (security_groups.NewGroup, security_groups.ChangedGroup),
 }
 #: Collections that nobody has anything in, with the key of their lists.
 _EMPTY = {
-    "subnetpools": "subnetpools",
     "availability_zones": "availability_zones",
     "agents": "agents",
-    "network-ip-availabilities": "network_ip_availabilities",
     "service-providers": "service_providers",
     "rbac-policies": "rbac_policies",
     "address-scopes": "address_scopes",
     "qos/policies": "policies",
 }
 
+#: Of these one request makes one thing; of all others it may make several.
+_ONE_BY_ONE = ("routers", "floatingips")
+
 
 def _body(name: str, kind: Any, word: str) -> type[Struct]:
     """The type of ``{"NAME": KIND}``."""
     return defstruct(f"{word}_{name}", [(name, kind)], forbid_unknown_fields=True)
+
+
+def _bodies_of(collection: Collection, new: Any) -> tuple[type[Struct], ...]:
+    """The types that make one thing of a collection, or several."""
+    single = _body(collection.singular, new, "new")
+    if collection.path in _ONE_BY_ONE:
+        return (single,)
+    return single, _body(collection.plural, list[new], "new")
 
 
 def _collection(collection: Collection) -> dict[str, Described]:
@@ -93,31 +127,37 @@ def _collection(collection: Collection) -> dict[str, Described]:
 
     def made(minor: int, admin: bool) -> Schema:
         single, many = within(one, whole)(minor, admin), listed(plural, whole)(minor, admin)
-        return {"anyOf": [single, many]}
+        return single if collection.path in _ONE_BY_ONE else {"anyOf": [single, many]}
 
     def support(offered: Any) -> dict[str, Any]:
         why = f"Not offered for this: {label}."
         return {} if offered else {"support": REFUSED, "note": why}
 
-    return {
+    reads = {
         f"GET {path}": Described(
             f"List: {label}.",
-            reply=listed(plural, _some(collection), f"{plural}_links"),
+            reply=listed(plural, whole, f"{plural}_links"),
+            partial=listed(plural, _some(collection), f"{plural}_links"),
             query=(*_PAGE, *collection.filters),
             note=_FIELDS,
         ),
+        f"GET {path}/<ref>": Described(
+            f"Show: {label}.",
+            reply=within(one, whole),
+            partial=within(one, _some(collection)),
+            query=("fields",),
+            note=_FIELDS,
+        ),
+    }
+    if collection.read_only:
+        return reads
+    return reads | {
         f"POST {path}": Described(
             f"Make: {label}.",
-            body=new and (_body(one, new, "new"), _body(plural, list[new], "new")),  # type: ignore[valid-type]
+            body=new and _bodies_of(collection, new),
             reply=made,
             status=201,
             **support(new),
-        ),
-        f"GET {path}/<ref>": Described(
-            f"Show: {label}.",
-            reply=within(one, _some(collection)),
-            query=("fields",),
-            note=_FIELDS,
         ),
         f"PUT {path}/<ref>": Described(
             f"Change: {label}.",
@@ -150,35 +190,34 @@ def _tags(kind: str) -> dict[str, Described]:
 
 
 TABLE: dict[str, Described] = {
-    "GET ": Described("What there is.", reply=plain(_OBJECT)),
-    "GET /openapi.json": Described("This document.", reply=plain(_OBJECT)),
-    "GET /extensions": Described("List extensions.", reply=listed("extensions", plain(_OBJECT))),
+    "GET ": Described(
+        "What there is.",
+        reply=plain(record(resources=records(name=_TEXT, collection=_TEXT, links=_LINKS))),
+    ),
+    "GET /openapi.json": DOCUMENT,
+    "GET /extensions": Described("List extensions.", reply=listed("extensions", plain(_EXTENSION))),
     "GET /extensions/<alias>": Described(
-        "Show an extension.", reply=within("extension", plain(_OBJECT))
+        "Show an extension.", reply=within("extension", plain(_EXTENSION))
     ),
     "PUT /routers/<ref>/add_router_interface": Described(
         "Tie a subnet to a router.",
         body=routers.Interface,
-        support=REFUSED,
-        note="A Ganeti cluster does not route: the fault says so.",
+        reply=_INTERFACE,
+        support=APPROXIMATED,
+        note="Only of a network that the hosts route; else the fault says so.",
     ),
     "PUT /routers/<ref>/remove_router_interface": Described(
         "Untie a subnet from a router.",
         body=routers.Interface,
-        support=REFUSED,
-        note="There is none to untie.",
+        reply=_INTERFACE,
     ),
-    "PUT /quotas/<project>": Described(
-        "Change quotas.", body=dict[str, Any], reply=within("quota", plain(_OBJECT))
-    ),
+    "PUT /quotas/<project>": Described("Change quotas.", body=QuotaBody, reply=_QUOTA),
     "DELETE /quotas/<project>": Described("Let the defaults count again.", status=204),
-    "GET /quotas/<project>": Described("Show quotas.", reply=within("quota", plain(_OBJECT))),
+    "GET /quotas/<project>": Described("Show quotas.", reply=_QUOTA),
     "GET /quotas/<project>/details": Described(
-        "Show quotas with what is used.", reply=within("quota", plain(_OBJECT))
+        "Show quotas with what is used.", reply=_QUOTA_DETAILS
     ),
-    "GET /quotas/<project>/default": Described(
-        "Show the defaults.", reply=within("quota", plain(_OBJECT))
-    ),
+    "GET /quotas/<project>/default": Described("Show the defaults.", reply=_QUOTA),
 }
 for _each in COLLECTIONS:
     TABLE |= _collection(_each)
@@ -186,7 +225,7 @@ for _kind in KINDS:
     TABLE |= _tags(_kind)
 for _path, _key in _EMPTY.items():
     TABLE[f"GET /{_path}"] = Described(
-        "List.", reply=listed(_key, plain({})), note="There are none."
+        "List.", reply=plain(record(**{_key: NOTHING})), note="There are none."
     )
     TABLE[f"GET /{_path}/<ref>"] = Described("Show.", support=REFUSED, note="404: there are none.")
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import PORTS
+from cyclades_tx.api.network.revisions import conditional, wanted_revision
 from cyclades_tx.api.network.writing import (
     document,
     documents,
@@ -91,12 +92,12 @@ class PortWriter:
             said["addresses"] = _addresses(body.fixed_ips)
         if body.security_groups is not UNSET:
             said["security_groups"] = tuple(body.security_groups or ())
-        uuid = await self._ports.update(call.who, ref, said)
+        uuid = await conditional(self._ports.update(call.who, ref, said, wanted_revision(call)))
         return Reply(200, await document(self._database, call, PORTS, uuid))
 
     async def delete(self, call: Call, ref: str) -> Reply:
         """Delete a port, from its server too; 204."""
-        await self._ports.delete(call.who, ref, call.request_id)
+        await conditional(self._ports.delete(call.who, ref, call.request_id, wanted_revision(call)))
         return Reply(204)
 
     async def _same_device(self, call: Call, ref: str, body: Change) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.model import quota
 from cyclades_tx.store import holding_limits, project_limits
@@ -28,7 +28,8 @@ _USED = (
     " (select count(*) from security_group where project_id = %(project)s) as security_group,"
     " (select count(*) from security_group_rule r join security_group g"
     "  on g.id = r.security_group_id where g.project_id = %(project)s) as security_group_rule,"
-    " 0 as subnetpool, 0 as rbac_policy"
+    " (select count(*) from subnet_pool where project_id = %(project)s) as subnetpool,"
+    " 0 as rbac_policy"
 )
 RESOURCES = (
     "network", "subnet", "port", "router", "floatingip", "security_group",

@@ -6,8 +6,8 @@ import re
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from cyclades_tx.api.call import Call
 from cyclades_tx.api.errors import HttpError
-from cyclades_tx.api.frame import Call
 from cyclades_tx.errors import BadRequest, Conflict
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Routers: making, changing and deleting them, and why they get no interface."""
+"""Routers: making, changing and deleting them, and their interfaces."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.call import Call, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.network.collections import ROUTERS
+from cyclades_tx.api.network.revisions import conditional, wanted_revision
 from cyclades_tx.api.network.writing import document, one_or_many, only, project_of, text
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.flows.routers import Routers
@@ -47,7 +49,7 @@ class Change(_Both, forbid_unknown_fields=True, kw_only=True):
 
 
 class Interface(Struct, forbid_unknown_fields=True):
-    """What is to be tied to a router."""
+    """What is to be tied to a router, or untied."""
 
     subnet_id: str | None = None
     port_id: str | None = None
@@ -78,25 +80,26 @@ class RouterWriter:
     async def update(self, call: Call, ref: str) -> Reply:
         """Change one; 200."""
         wanted = _wanted(only(call, ROUTERS, Change))
-        uuid = await self._routers.update(call.who, ref, wanted)
+        uuid = await conditional(self._routers.update(call.who, ref, wanted, wanted_revision(call)))
         return Reply(200, await document(self._database, call, ROUTERS, uuid))
 
     async def delete(self, call: Call, ref: str) -> Reply:
         """Delete one; 204."""
-        await self._routers.delete(call.who, ref)
+        await conditional(self._routers.delete(call.who, ref, wanted_revision(call)))
         return Reply(204)
 
     def mount(self, frame: Frame, service: Service, version: str) -> None:
         """Add the endpoints of interfaces."""
 
         async def add(call: Call, ref: str) -> Reply:
-            _interface(call)
-            await self._routers.add_interface(call.who, ref)
-            return Reply(200)
+            subnet, port = _interface(call)
+            if subnet is not None and port is not None:
+                raise BadRequest("Cannot specify both subnet-id and port-id.")
+            return Reply(200, await self._routers.add_interface(call.who, ref, subnet, port))
 
         async def remove(call: Call, ref: str) -> Reply:
-            await self._routers.remove_interface(call.who, ref, _interface(call))
-            return Reply(200)
+            subnet, port = _interface(call)
+            return Reply(200, await self._routers.remove_interface(call.who, ref, subnet, port))
 
         for name, handler in (("add", add), ("remove", remove)):
             path = f"{version}/routers/<ref>/{name}_router_interface"
@@ -104,17 +107,18 @@ class RouterWriter:
                 frame.endpoint(service, "PUT", path + suffix, handler, slash=False)
 
 
-def _interface(call: Call) -> str:
+def _interface(call: Call) -> tuple[str | None, str | None]:
     wanted = call.json(_INTERFACE)
-    if (wanted.subnet_id is None) == (wanted.port_id is None):
+    if wanted.subnet_id is None and wanted.port_id is None:
         raise BadRequest("Either subnet_id or port_id must be specified.")
-    return wanted.subnet_id or wanted.port_id or ""
+    return wanted.subnet_id, wanted.port_id
 
 
 def _wanted(body: _Both) -> dict[str, Any]:
     if body.routes is not UNSET and body.routes:
         raise BadRequest(
-            "Routes need an interface, and routers of this cloud have none.",
+            "Routes need an interface behind which something forwards, and the hosts of a cluster"
+            " take none from a router. A subnet's host_routes are told to its machines.",
             neutron_type="InvalidRoutes",
         )
     for name in ("distributed", "ha", "availability_zone_hints"):

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import SECURITY_GROUP_RULES, SECURITY_GROUPS
+from cyclades_tx.api.network.revisions import conditional, wanted_revision
 from cyclades_tx.api.network.writing import (
     document,
     documents,
@@ -92,12 +93,12 @@ class GroupWriter:
                 changes[name] = text(name, value)
         if body.stateful is not UNSET:
             changes["stateful"] = body.stateful
-        uuid = await self._groups.update(call.who, ref, changes)
+        uuid = await conditional(self._groups.update(call.who, ref, changes, wanted_revision(call)))
         return Reply(200, await document(self._database, call, SECURITY_GROUPS, uuid))
 
     async def delete(self, call: Call, ref: str) -> Reply:
         """Delete one that nothing uses; 204."""
-        await self._groups.delete(call.who, ref)
+        await conditional(self._groups.delete(call.who, ref, wanted_revision(call)))
         return Reply(204)
 
 

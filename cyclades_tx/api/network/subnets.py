@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import SUBNETS
 from cyclades_tx.api.network.revisions import conditional, wanted_revision
-from cyclades_tx.api.network.writing import document, documents, given, one_or_many, only
+from cyclades_tx.api.network.writing import (
+    document,
+    documents,
+    given,
+    number,
+    one_or_many,
+    only,
+)
 from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.flows.subnets import WantedSubnet
 
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from cyclades_tx.flows.subnets import Subnets
 
 _FIRST = "first"
+_DEFAULT = "default"
 
 
 class Pool(Struct, forbid_unknown_fields=True):
@@ -51,8 +59,8 @@ class New(Struct, forbid_unknown_fields=True):
     tenant_id: str | None = None
     project_id: str | None = None
     subnetpool_id: str | None = None
-    use_default_subnet_pool: bool = False
-    prefixlen: int | None = None
+    use_default_subnetpool: bool = False
+    prefixlen: int | str | None = None
     segment_id: str | None = None
     service_types: list[str] = []
 
@@ -124,15 +132,9 @@ class SubnetWriter:
 
 
 def _wanted(call: Call, body: New) -> WantedSubnet:
-    if body.subnetpool_id is not None or body.use_default_subnet_pool or body.cidr is None:
-        raise BadRequest(
-            "There are no subnet pools on this cloud: name the cidr of the subnet.",
-            neutron_type="InvalidInput",
-        )
-    if body.prefixlen is not None or body.segment_id is not None:
-        raise BadRequest(
-            "prefixlen and segment_id cannot be set on this cloud.", neutron_type="InvalidInput"
-        )
+    pool = _pool(body)
+    if body.segment_id is not None:
+        raise BadRequest("segment_id cannot be set on this cloud.", neutron_type="InvalidInput")
     _refuse_service_types(body.service_types)
     for project_id in (body.project_id, body.tenant_id):
         if project_id not in (None, call.who.project_id) and not call.who.admin:
@@ -143,7 +145,7 @@ def _wanted(call: Call, body: New) -> WantedSubnet:
             f"Invalid input for ip_version. Reason: {version[:20]!r} is not in [4, 6].",
             neutron_type="InvalidInput",
         )
-    if (":" in body.cidr) != (version == "6"):
+    if body.cidr is not None and (":" in body.cidr) != (version == "6"):
         raise BadRequest(
             f"Invalid input for operation: ip_version {version} does not match cidr"
             f" {body.cidr[:80]!r}.",
@@ -153,7 +155,10 @@ def _wanted(call: Call, body: New) -> WantedSubnet:
     if version == "6" and not pools:
         pools = None
     return WantedSubnet(
-        cidr=body.cidr,
+        cidr=body.cidr or "",
+        pool=pool,
+        version=int(version),
+        prefixlen=number("prefixlen", body.prefixlen),
         name=body.name,
         description=body.description,
         gateway=_FIRST if body.gateway_ip is UNSET else _gateway(body.gateway_ip),
@@ -164,6 +169,24 @@ def _wanted(call: Call, body: New) -> WantedSubnet:
         ra_mode=body.ipv6_ra_mode,
         address_mode=body.ipv6_address_mode,
     )
+
+
+def _pool(body: New) -> str | None:
+    """The pool that a subnet is cut from: its UUID or "default"; None: the cidr is named."""
+    if body.subnetpool_id is not None and body.use_default_subnetpool:
+        raise BadRequest("subnetpool_id and use_default_subnetpool cannot both be specified.")
+    if body.cidr and body.prefixlen is not None:
+        raise BadRequest("cidr and prefixlen must not be supplied together.")
+    if body.subnetpool_id is None and not body.use_default_subnetpool:
+        if not body.cidr:
+            raise BadRequest(
+                "a subnetpool must be specified in the absence of a cidr",
+                neutron_type="BadRequest",
+            )
+        if body.prefixlen is not None:
+            raise BadRequest("allocating from a prefixlen requires a subnetpool.")
+        return None
+    return body.subnetpool_id or _DEFAULT
 
 
 def _refuse_service_types(sent: list[str]) -> None:

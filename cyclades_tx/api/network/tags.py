@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from cyclades_tx.api.frame import Call, Frame, Reply, Service
+from cyclades_tx.api.call import Call, Reply, Service
+from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import NotFound
 from cyclades_tx.store.network_tags import KINDS
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Struct
 
-from cyclades_tx.api.frame import Call, Reply
+from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.network.collections import Collection, seen_by
 from cyclades_tx.api.network.listing import missing
 from cyclades_tx.errors import BadRequest
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 #: Most things in one bulk request.
 MOST_AT_ONCE = 100
+_MOST_DIGITS = 18
 
 
 class IWriter(Protocol):
@@ -121,6 +122,22 @@ def project_of(tenant_id: str | None, project_id: str | None) -> str | None:
     if tenant_id is not None and project_id is not None and tenant_id != project_id:
         raise BadRequest("'project_id' and 'tenant_id' do not match.")
     return project_id if project_id is not None else tenant_id
+
+
+def number(what: str, value: int | str | None) -> int | None:
+    """A number from 0 of a body, which may be written as text; None stays None.
+
+    :raise BadRequest: when it is none.
+    """
+    if value is None:
+        return None
+    digits = str(value)
+    if not digits.isascii() or not digits.isdigit() or len(digits) > _MOST_DIGITS:
+        raise BadRequest(
+            f"Invalid input for {what}. Reason: {digits[:40]!r} is not a number from 0.",
+            neutron_type="InvalidInput",
+        )
+    return int(digits)
 
 
 def text(what: str, value: str, limit: int = 255) -> str:

@@ -136,6 +136,7 @@ class Opcodes:
             disks=disks,
             tags=tuple(sorted(set(op["tags"]))),
             osparams=op["osparams"],
+            installed=op["osparams"],
             hvparams=op["hvparams"],
             network_port=port,
             ctime=now,
@@ -256,6 +257,11 @@ class Opcodes:
 
     def _reinstall(self, op: Op, os_fault: str | None) -> None:
         instance = self._has.instance(op["instance_name"])
+        system = op.get("os_type") or instance.os
+        self._check_system(system)
+        given = op.get("osparams") or {}
+        told = {**instance.osparams, **given}
+        self._change(instance, os=system, osparams=given, installed=told)
         if os_fault is not None:
             raise OpcodeError(
                 "OpExecError",
@@ -263,10 +269,6 @@ class Opcodes:
                 f"create script failed (exited with exit code 1), last lines in the log file:\n"
                 f"{os_fault}",
             )
-        system = op.get("os_type") or instance.os
-        self._check_system(system)
-        osparams = {**instance.osparams, **(op.get("osparams") or {})}
-        self._change(instance, os=system, osparams=osparams)
 
     def _set_params(self, op: Op, hotplug: bool) -> list[Any]:
         instance = self._has.instance(op["instance_name"])

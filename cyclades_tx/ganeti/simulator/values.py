@@ -43,7 +43,11 @@ class SimDisk:
 
 @dataclass(frozen=True)
 class SimInstance:
-    """An instance: what is wanted of it (``admin_up``) and whether it runs."""
+    """An instance: what is wanted of it (``admin_up``) and whether it runs.
+
+    :ivar osparams: for the next installation; each of them forgets its own, as Ganeti 3.0 does.
+    :ivar installed: what the last installation was told.
+    """
 
     name: str
     uuid: str
@@ -56,6 +60,7 @@ class SimInstance:
     disks: tuple[SimDisk, ...] = ()
     tags: tuple[str, ...] = ()
     osparams: dict[str, Any] = field(default_factory=dict)
+    installed: dict[str, Any] = field(default_factory=dict)
     hvparams: dict[str, Any] = field(default_factory=dict)
     admin_up: bool = False
     running: bool = False

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import html
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,8 +16,16 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from cyclades_tx.ganeti.simulator import bodies, queries
-from cyclades_tx.ganeti.simulator.behaviors import Behavior, Misbehavior
+from cyclades_tx.ganeti.simulator.behaviors import Misbehavior
 from cyclades_tx.ganeti.simulator.bodies import RapiFault
+from cyclades_tx.ganeti.simulator.calls import (
+    Call,
+    basic,
+    hang_up,
+    must_be_ascii,
+    names_in,
+    read_body,
+)
 from cyclades_tx.ganeti.simulator.opcodes import Op
 
 if TYPE_CHECKING:
@@ -44,7 +49,6 @@ _FAULTS = {
     Misbehavior.FAIL_OS: "os",
     Misbehavior.FAIL_HOTPLUG: "hotplug",
 }
-_LONGEST_BODY = 16 * 1024 * 1024
 
 Handler = Callable[..., Any]
 
@@ -52,25 +56,6 @@ Handler = Callable[..., Any]
 def rapi_resource(cluster: MemoryGaneti) -> IResource:
     """Return the web resource of a cluster."""
     return Rapi(cluster).app.resource()
-
-
-class _Call:
-    """One request, read: what it wants and what is to go wrong with it."""
-
-    def __init__(self, request: IRequest, body: dict[str, Any]) -> None:
-        self.request = request
-        self.body = body
-        self.taken: dict[Misbehavior, Behavior] = {}
-
-    def words(self, key: str) -> list[str]:
-        """Return the values of a query parameter."""
-        return [
-            value.decode("ascii", "replace") for value in self.request.args.get(key.encode(), ())
-        ]
-
-    def flag(self, key: str) -> bool:
-        """Whether a query parameter is switched on."""
-        return any(word not in ("", "0") for word in self.words(key))
 
 
 def _route(
@@ -107,8 +92,8 @@ class Rapi:
             may_write = self._user(request)
             if writes and not may_write:
                 raise RapiFault(403, "")
-            call = _Call(request, _read_body(request))
-            names = tuple(str(name) for name in (*parts.values(), *_names(call.body)))
+            call = Call(request, read_body(request))
+            names = tuple(str(name) for name in (*parts.values(), *names_in(call.body)))
             method = request.method.decode("ascii")
             path = request.path.decode("latin-1")
             call.taken = cluster.behaviors.take(method, names, writes, path)
@@ -122,22 +107,22 @@ class Rapi:
             return self._fault(request, refused.status, refused.message)
         return self._reply(request, 200, value)
 
-    async def _before(self, call: _Call) -> None:
+    async def _before(self, call: Call) -> None:
         taken = call.taken
         if Misbehavior.GO_AWAY in taken:
-            await _hang_up(call.request)
+            await hang_up(call.request)
         if late := taken.get(Misbehavior.GATEWAY_TIMEOUT):
             await self._sleep(late.seconds)
             raise RapiFault(504, "")
         if refuse := taken.get(Misbehavior.REFUSE):
             raise RapiFault(refuse.status, refuse.message)
 
-    async def _after(self, call: _Call) -> None:
+    async def _after(self, call: Call) -> None:
         taken = call.taken
         if slow := taken.get(Misbehavior.SLOW):
             await self._sleep(slow.seconds)
         if Misbehavior.DROP_REPLY in taken:
-            await _hang_up(call.request)
+            await hang_up(call.request)
         if Misbehavior.GATEWAY_TIMEOUT_AFTER in taken:
             raise RapiFault(504, "")
 
@@ -152,7 +137,7 @@ class Rapi:
 
     def _user(self, request: IRequest) -> bool:
         """Return whether the user may write; refuse an unknown one."""
-        name, password = _basic(request)
+        name, password = basic(request)
         known, may_write = self._cluster.users.get(name, ("", False))
         same = hmac.compare_digest(known.encode(), password.encode())
         if not (same and name in self._cluster.users):
@@ -187,14 +172,14 @@ class Rapi:
             return self._fault(request, 501, f"Method {method} is unsupported for path {path}")
         return self._fault(request, 404, "")
 
-    def submit(self, call: _Call, ops: list[Op], query_dry_run: bool = True) -> int:
+    def submit(self, call: Call, ops: list[Op], query_dry_run: bool = True) -> int:
         """Hand opcodes to the queue; return the job's id."""
         cluster = self._cluster
         if cluster.queue.drained:
             raise RapiFault(500, "Queue drained")
         try:
-            _must_be_ascii(ops)
-            _must_be_ascii(call.words("reason"))
+            must_be_ascii(ops)
+            must_be_ascii(call.words("reason"))
         except UnicodeEncodeError:
             raise RapiFault(
                 500, "Failed to write job: commitBuffer: invalid argument (invalid character)"
@@ -214,41 +199,41 @@ class Rapi:
     # The cluster
 
     @_route(app, "/version", "GET")
-    def version(self, call: _Call) -> Any:
+    def version(self, call: Call) -> Any:
         return 2
 
     @_route(app, "/2/features", "GET")
-    def features(self, call: _Call) -> Any:
+    def features(self, call: Call) -> Any:
         return ["instance-create-reqv1", "instance-reinstall-reqv1", "node-migrate-reqv1"]
 
     @_route(app, "/2/info", "GET")
-    def info(self, call: _Call) -> Any:
+    def info(self, call: Call) -> Any:
         return self._cluster.info()
 
     @_route(app, "/2/modify", "PUT", writes=True)
-    def modify_cluster(self, call: _Call) -> Any:
+    def modify_cluster(self, call: Call) -> Any:
         return self.submit(call, [bodies.simple("OP_CLUSTER_SET_PARAMS", "comment", "", call.body)])
 
     @_route(app, "/2/nodes", "GET")
-    def nodes(self, call: _Call) -> Any:
+    def nodes(self, call: Call) -> Any:
         nodes = self._cluster.inventory.nodes.values()
         if not call.flag("bulk"):
             return [{"id": node.name, "uri": f"/2/nodes/{node.name}"} for node in nodes]
         return _objects(nodes, self._cluster.node_getters())
 
     @_route(app, "/2/groups", "GET")
-    def groups(self, call: _Call) -> Any:
+    def groups(self, call: Call) -> Any:
         return [{"name": name, "uri": f"/2/groups/{name}"} for name in self._cluster.groups]
 
     @_route(app, "/2/query/<kind>", "PUT")
-    def query(self, call: _Call, kind: str) -> Any:
+    def query(self, call: Call, kind: str) -> Any:
         if "fields" not in call.body:
             raise RapiFault(400, "Missing 'fields' query argument")
         qfilter = call.body.get("qfilter", call.body.get("filter"))
         return self._query(kind, call.body["fields"], qfilter)
 
     @_route(app, "/2/query/<kind>", "GET")
-    def query_by_get(self, call: _Call, kind: str) -> Any:
+    def query_by_get(self, call: Call, kind: str) -> Any:
         return self._query(kind, ",".join(call.words("fields")).split(","), None)
 
     def _query(self, kind: str, fields: Any, qfilter: Any) -> Any:
@@ -293,37 +278,37 @@ class Rapi:
     # Instances
 
     @_route(app, "/2/instances", "GET")
-    def instances(self, call: _Call) -> Any:
+    def instances(self, call: Call) -> Any:
         instances = list(self._cluster.instances.values())
         if not call.flag("bulk"):
             return [{"id": i.name, "uri": f"/2/instances/{i.name}"} for i in instances]
         return _objects(instances, self._cluster.instance_getters())
 
     @_route(app, "/2/instances/<name>", "GET")
-    def instance(self, call: _Call, name: str) -> Any:
+    def instance(self, call: Call, name: str) -> Any:
         found = self._cluster.instances.get(name)
         if found is None:
             raise RapiFault(404, "")
         return _objects([found], self._cluster.instance_getters())[0]
 
     @_route(app, "/2/instances", "POST", writes=True)
-    def create_instance(self, call: _Call) -> Any:
+    def create_instance(self, call: Call) -> Any:
         return self.submit(call, [bodies.create(call.body)])
 
     @_route(app, "/2/instances/<name>", "DELETE", writes=True)
-    def remove_instance(self, call: _Call, name: str) -> Any:
+    def remove_instance(self, call: Call, name: str) -> Any:
         return self._on_instance(call, "OP_INSTANCE_REMOVE", name, shutdown_timeout=int)
 
     @_route(app, "/2/instances/<name>/startup", "PUT", writes=True)
-    def start_instance(self, call: _Call, name: str) -> Any:
+    def start_instance(self, call: Call, name: str) -> Any:
         return self._on_instance(call, "OP_INSTANCE_STARTUP", name)
 
     @_route(app, "/2/instances/<name>/shutdown", "PUT", writes=True)
-    def stop_instance(self, call: _Call, name: str) -> Any:
+    def stop_instance(self, call: Call, name: str) -> Any:
         return self._on_instance(call, "OP_INSTANCE_SHUTDOWN", name, timeout=int)
 
     @_route(app, "/2/instances/<name>/reboot", "POST", writes=True)
-    def reboot_instance(self, call: _Call, name: str) -> Any:
+    def reboot_instance(self, call: Call, name: str) -> Any:
         if (call.words("type") or ["hard"])[0] not in ("hard", "soft", "full"):
             raise RapiFault(
                 400,
@@ -333,12 +318,12 @@ class Rapi:
         return self._on_instance(call, "OP_INSTANCE_REBOOT", name, shutdown_timeout=int)
 
     @_route(app, "/2/instances/<name>/modify", "PUT", writes=True)
-    def modify_instance(self, call: _Call, name: str) -> Any:
+    def modify_instance(self, call: Call, name: str) -> Any:
         # A dry-run in the query has no effect here; only one in the body has.
         return self.submit(call, [bodies.modify(name, call.body)], query_dry_run=False)
 
     @_route(app, "/2/instances/<name>/reinstall", "POST", writes=True)
-    def reinstall_instance(self, call: _Call, name: str) -> Any:
+    def reinstall_instance(self, call: Call, name: str) -> Any:
         body = call.body
         if call.request.args:
             if body:
@@ -348,82 +333,82 @@ class Rapi:
         return self.submit(call, bodies.reinstall(name, body))
 
     @_route(app, "/2/instances/<name>/disk/<index>/grow", "POST", writes=True)
-    def grow_disk(self, call: _Call, name: str, index: str) -> Any:
+    def grow_disk(self, call: Call, name: str, index: str) -> Any:
         return self.submit(call, [bodies.grow(name, index, call.body)])
 
     @_route(app, "/2/instances/<name>/tags", "GET")
-    def tags(self, call: _Call, name: str) -> Any:
+    def tags(self, call: Call, name: str) -> Any:
         found = self._cluster.instances.get(name)
         if found is None:
             raise RapiFault(500, f"('Instance name {name} not found', 'unknown_entity')")
         return list(found.tags)
 
     @_route(app, "/2/instances/<name>/tags", "PUT", writes=True)
-    def add_tags(self, call: _Call, name: str) -> Any:
+    def add_tags(self, call: Call, name: str) -> Any:
         return self._tag_job(call, "OP_TAGS_SET", name)
 
     @_route(app, "/2/instances/<name>/tags", "DELETE", writes=True)
-    def remove_tags(self, call: _Call, name: str) -> Any:
+    def remove_tags(self, call: Call, name: str) -> Any:
         return self._tag_job(call, "OP_TAGS_DEL", name)
 
-    def _on_instance(self, call: _Call, op_id: str, name: str, **known: type) -> int:
+    def _on_instance(self, call: Call, op_id: str, name: str, **known: type) -> int:
         return self.submit(call, [bodies.simple(op_id, "instance_name", name, call.body, **known)])
 
-    def _tag_job(self, call: _Call, op_id: str, name: str) -> int:
+    def _tag_job(self, call: Call, op_id: str, name: str) -> int:
         op: Op = {"OP_ID": op_id, "kind": "instance", "name": name, "tags": call.words("tag")}
         return self.submit(call, [op])
 
     # Networks
 
     @_route(app, "/2/networks", "GET")
-    def networks(self, call: _Call) -> Any:
+    def networks(self, call: Call) -> Any:
         networks = list(self._cluster.networks.values())
         if not call.flag("bulk"):
             return [{"name": n.name, "uri": f"/2/networks/{n.name}"} for n in networks]
         return _objects(networks, self._cluster.network_getters())
 
     @_route(app, "/2/networks/<name>", "GET")
-    def network(self, call: _Call, name: str) -> Any:
+    def network(self, call: Call, name: str) -> Any:
         found = self._cluster.networks.get(name)
         if found is None:
             raise RapiFault(404, "")
         return _objects([found], self._cluster.network_getters())[0]
 
     @_route(app, "/2/networks", "POST", writes=True)
-    def create_network(self, call: _Call) -> Any:
+    def create_network(self, call: Call) -> Any:
         return self.submit(call, [bodies.network_add(call.body)])
 
     @_route(app, "/2/networks/<name>/connect", "PUT", writes=True)
-    def connect_network(self, call: _Call, name: str) -> Any:
+    def connect_network(self, call: Call, name: str) -> Any:
         return self.submit(call, [bodies.network_connect(name, call.body)])
 
     @_route(app, "/2/networks/<name>/disconnect", "PUT", writes=True)
-    def disconnect_network(self, call: _Call, name: str) -> Any:
+    def disconnect_network(self, call: Call, name: str) -> Any:
         return self.submit(call, [bodies.network_disconnect(name, call.body)])
 
     @_route(app, "/2/networks/<name>", "DELETE", writes=True)
-    def remove_network(self, call: _Call, name: str) -> Any:
+    def remove_network(self, call: Call, name: str) -> Any:
         op = bodies.simple("OP_NETWORK_REMOVE", "network_name", name, call.body)
         return self.submit(call, [op])
 
     # Jobs
 
     @_route(app, "/2/jobs", "GET")
-    def jobs(self, call: _Call) -> Any:
+    def jobs(self, call: Call) -> Any:
         jobs = list(self._cluster.jobs.values())
         if not call.flag("bulk"):
             return [{"id": job.id, "uri": f"/2/jobs/{job.id}"} for job in jobs]
         return _objects(jobs, {field: queries.JOB[field] for field in queries.JOB_BULK})
 
     @_route(app, "/2/jobs/<number>", "GET")
-    def job(self, call: _Call, number: str) -> Any:
+    def job(self, call: Call, number: str) -> Any:
         found = self._cluster.queue.job(_job_number(number))
         if found is None:  # not a 404
             return queries.unknown_job(_job_number(number), queries.JOB)
         return _objects([found], queries.JOB)[0]
 
     @_route(app, "/2/jobs/<number>", "DELETE", writes=True)
-    def cancel_job(self, call: _Call, number: str) -> Any:
+    def cancel_job(self, call: Call, number: str) -> Any:
         return list(self._cluster.queue.cancel(_job_number(number)))
 
     # Misbehavior
@@ -440,7 +425,7 @@ class Rapi:
             return self._reply(request, 200, {"cleared": behaviors.clear()})
         if request.method == b"POST":
             try:
-                added = behaviors.add(**_read_body(request))
+                added = behaviors.add(**read_body(request))
             except (TypeError, ValueError) as wrong:
                 return self._fault(request, 400, str(wrong))
             except RapiFault as fault:
@@ -457,57 +442,3 @@ def _job_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 18):
         raise RapiFault(404, "")
     return int(text)
-
-
-def _basic(request: IRequest) -> tuple[str, str]:
-    scheme, _, value = (request.getHeader(b"authorization") or b"").partition(b" ")
-    try:
-        text = base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    name, _, password = text.partition(":")
-    return (name, password) if scheme.lower() == b"basic" else ("", "")
-
-
-def _read_body(request: IRequest) -> dict[str, Any]:
-    text = request.content.read(_LONGEST_BODY + 1)
-    if not text:
-        return {}
-    if len(text) > _LONGEST_BODY:
-        raise RapiFault(400, "Body too large")
-    kind = request.getHeader(b"content-type")
-    if kind is not None and kind.split(b";")[0].strip().lower() != b"application/json":
-        raise RapiFault(415, "")
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        raise RapiFault(400, "Unable to parse JSON data") from None
-    if body is None:
-        return {}
-    if not isinstance(body, dict):
-        kind_name = type(body).__name__
-        raise RapiFault(400, f"Body contents: Type is '{kind_name}', but 'dict' is expected")
-    return body
-
-
-def _names(body: dict[str, Any]) -> list[str]:
-    keys = ("name", "instance_name", "network_name")
-    return [body[key] for key in keys if isinstance(body.get(key), str)]
-
-
-def _must_be_ascii(value: Any) -> None:
-    if isinstance(value, str):
-        value.encode("ascii")
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            _must_be_ascii(key)
-            _must_be_ascii(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            _must_be_ascii(entry)
-
-
-async def _hang_up(request: Any) -> None:
-    """Close the connection and never answer."""
-    request.channel.transport.abortConnection()
-    await Deferred()

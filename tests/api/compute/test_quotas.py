@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cyclades_tx.api.compute import limits, quotas
+from cyclades_tx.flows.quotas import Quotas
 from cyclades_tx.model import quota
 from cyclades_tx.testing import builders
 from tests.api.compute.real_flows import real_servers
@@ -131,6 +132,13 @@ async def test_reset_project_has_the_defaults(wire, admin):
     assert (gone.status, gone.body) == (202, b"")
     shown = (await wire.get(path_of(wire.who))).json["quota_set"]
     assert (shown["instances"], shown["server_groups"], shown["cores"]) == (5, 2, -1)
+
+
+async def test_defaults_are_what_a_new_project_is_shown(database):
+    """Of cores that run and of all cores the smaller limit counts; none is no limit."""
+    given = {quota.TOTAL_CPU: 40, quota.CPU: 20, quota.TOTAL_RAM: 4096 * quota.MIB, quota.VM: None}
+    defaults = await Quotas(database, given).defaults()
+    assert (defaults["cores"], defaults["ram"], defaults["instances"]) == (20, 4096, -1)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

@@ -17,6 +17,7 @@ from cyclades_tx.api.network.networks import NetworkWriter
 from cyclades_tx.api.network.ports import PortWriter
 from cyclades_tx.api.network.routers import RouterWriter
 from cyclades_tx.api.network.security_groups import GroupWriter, RuleWriter
+from cyclades_tx.api.network.subnet_pools import SubnetPoolWriter
 from cyclades_tx.api.network.subnets import SubnetWriter
 from cyclades_tx.api.openapi import REFUSED
 from cyclades_tx.flows.floating_ips import FloatingIps
@@ -26,6 +27,7 @@ from cyclades_tx.flows.networks import Networks
 from cyclades_tx.flows.ports import Ports
 from cyclades_tx.flows.routers import Routers
 from cyclades_tx.flows.security_groups import SecurityGroups
+from cyclades_tx.flows.subnet_pools import SubnetPools
 from cyclades_tx.flows.subnets import Subnets
 from cyclades_tx.flows.value_pools import ValuePools
 from cyclades_tx.model.who import ADMIN, READER
@@ -52,6 +54,7 @@ async def whole(database):
         "security-groups": GroupWriter(database, groups),
         "security-group-rules": RuleWriter(database, groups),
         "routers": RouterWriter(database, Routers(database)),
+        "subnetpools": SubnetPoolWriter(database, SubnetPools(database)),
     }
     wire = Loopback(
         reactor, lambda frame: mount(frame, database, {}, writers, NetworkTags(database))

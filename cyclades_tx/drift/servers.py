@@ -1,9 +1,10 @@
-"""One look at a cluster for drift: the records beside the instances, in slices."""
+"""One look at the servers of a cluster: the records beside the instances, in slices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +16,7 @@ from cyclades_tx.model.drift import (
     STALE,
     Finding,
     Memory,
+    Rules,
     SentJob,
     by_the_whole,
     hold_back,
@@ -27,6 +29,7 @@ from cyclades_tx.model.drift import (
 )
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.names import Names
+from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import drift_findings, server_records
 
 #: The reactor runs again after so much work.
@@ -51,6 +54,15 @@ class Look:
     instances: int = 0
     missing_at_once: int = 0
     unjudged: set[int] = field(default_factory=set)
+
+
+def rules_of(section: GanetiSection) -> Rules:
+    """The rules of a configuration."""
+    return Rules(
+        timedelta(seconds=section.orphan_grace_seconds),
+        section.orphan_removal == "automatic",
+        section.repair_failures,
+    )
 
 
 class Looker:

@@ -1,0 +1,86 @@
+"""Whether the service is well: what its admin port checks and counts when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cyclades_tx.errors import Unavailable
+from cyclades_tx.metrics import Metrics, OpenOperations
+from cyclades_tx.store import drift_findings, outbox, upkeep
+from cyclades_tx.store.migrations import check_schema
+
+#: How long an event may wait to be published before something is wrong.
+EVENT_PATIENCE_SECONDS = 30.0
+
+Check = Callable[[], Awaitable[Any]]
+
+
+class Health:
+    """Looks at the database for the admin port.
+
+    :param streams: how many event streams are open in this process.
+    """
+
+    def __init__(self, database: Any, metrics: Metrics, streams: Callable[[], int]) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._streams = streams
+
+    def checks(self) -> dict[str, Check]:
+        """The checks by their names; each raises with the reason when something is wrong."""
+        return {
+            "database": self._answers,
+            "schema": self._schema,
+            "clusters": self._clusters,
+            "events": self._events,
+        }
+
+    def watch(self) -> None:
+        """Count anew before each scrape of the metrics."""
+        self._metrics.before_scrape("operations", self._count_operations)
+        self._metrics.before_scrape("drift", self._count_drift)
+        self._metrics.before_scrape("outbox", self._count_events)
+
+    async def _answers(self) -> None:
+        await self._database.value("select 1")
+
+    async def _schema(self) -> None:
+        await check_schema(self._database)
+
+    async def _clusters(self) -> None:
+        rows = await self._database.all(
+            "select name, unreachable_reason from cluster where reachable = false and not offline"
+        )
+        if rows:
+            raise Unavailable("; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows))
+
+    async def _events(self) -> dict[str, Any]:
+        lag = await outbox.lag(self._database)
+        if lag.age_seconds > EVENT_PATIENCE_SECONDS:
+            raise Unavailable(
+                f"{lag.waiting} events wait to be published, the oldest for"
+                f" {lag.age_seconds:.0f} seconds."
+            )
+        return {
+            "waiting": lag.waiting,
+            "age_seconds": lag.age_seconds,
+            "streams": self._streams(),
+        }
+
+    async def _count_operations(self) -> None:
+        rows = await self._database.all(
+            "select kind, state, count(*) as count,"
+            " extract(epoch from now() - min(created_at))::float8 as oldest"
+            " from operation where finished_at is null group by kind, state"
+        )
+        self._metrics.operations(
+            OpenOperations(row.kind, row.state, row.count, row.oldest) for row in rows
+        )
+
+    async def _count_drift(self) -> None:
+        servers = await drift_findings.open_ones(self._database)
+        self._metrics.drift_open([*servers, *await upkeep.open_ones(self._database)])
+
+    async def _count_events(self) -> None:
+        self._metrics.outbox(await outbox.lag(self._database))
