@@ -44,7 +44,7 @@ class MemoryServers:
     def __getattr__(self, name: str) -> Any:
         async def called(who: Who, *arguments: Any, **named: Any) -> Any:
             self.calls.append((name, *arguments, *named.values()))
-            return arguments[1] if name == "set_metadata" else None
+            return {"set_metadata": arguments[1:2], "rescue": ("secret",)}.get(name, (None,))[0]
 
         return called
 
