@@ -333,6 +333,10 @@ class LogFile:
 
         :param seconds: the event's own time; the file's name is looked at once in a second.
         """
+        if self._descriptor < 0:
+            # Closed, and the number may be somebody else's file or socket by now.
+            self.lost_lines += 1
+            return
         if self._path and int(seconds) != self._looked_at:
             self._looked_at = int(seconds)
             self._reopen_if_moved()
@@ -344,9 +348,10 @@ class LogFile:
             self.lost_lines += 1
 
     def close(self) -> None:
-        """Close the file; standard output stays open."""
-        if self._path:
+        """Close the file, once; standard output stays open."""
+        if self._path and self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

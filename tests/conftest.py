@@ -19,10 +19,12 @@ import os
 import re
 import shutil
 import tempfile
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import greenlet
 import psycopg2
 import pytest
 import pytest_twisted
@@ -30,6 +32,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
+from cyclades_tx.store.connection import Connection
 from cyclades_tx.store.database import Database
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
@@ -38,6 +41,8 @@ from tests.real.rabbitmq import RABBIT
 
 REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
 SETTLE_SECONDS = 2.0
+#: Nothing waits for ever: a test whose Deferred has not fired by then fails and says what it had.
+LONGEST_WAIT_SECONDS = float(os.environ.get("LONGEST_WAIT_SECONDS", "240"))
 FAILURE_CHARACTERS = 6_000
 MEMORY_BYTES = 2_000_000_000
 STATE_PREFIX = "cyclades-tx-run-"
@@ -79,10 +84,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give every file with real parts to one worker, the only one that starts them then.
+    """Give the files with real Ganeti clusters to one worker, the only one that starts any.
 
-    So it is for the files of each ``xdist_group``. (xdist's own ``loadgroup`` marks the ids of
-    tests, which pytest 9.2 does not let it do.) All other tests go wherever there is time.
+    Those with other real parts go to one, too, and those of each ``xdist_group``. (xdist's own
+    ``loadgroup`` marks the ids of tests, which pytest 9.2 does not let it do.) All other tests go
+    wherever there is time.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -92,7 +98,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     def group_of(file: str) -> str | None:
         text = (root / file).read_text()
         named = re.search(r'xdist_group\("(\w+)"\)', text)
-        return "real" if "pytest.mark.real" in text else named and named[1]
+        if "pytest.mark.real" not in text:
+            return named and named[1]
+        return "ganeti" if "tests.real.ganeti" in text else "real"
 
     class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
@@ -155,6 +163,7 @@ def logged_errors(twisted_greenlet: Any) -> Iterator[LoggedErrors]:
 
     errors = LoggedErrors()
     globalLogPublisher.addObserver(errors)
+    limit = _give_up_later(reactor, greenlet.getcurrent(), errors)
     before = _reactor_work(reactor)
     try:
         yield errors
@@ -162,11 +171,39 @@ def logged_errors(twisted_greenlet: Any) -> Iterator[LoggedErrors]:
         _collect()
     finally:
         globalLogPublisher.removeObserver(errors)
+        if limit.active():
+            limit.cancel()
     texts = errors.texts()
     if texts:
         pytest.fail("errors in the log:\n" + "\n".join(texts), pytrace=False)
     if left:
         pytest.fail("left in the reactor:\n" + "\n".join(map(str, left)), pytrace=False)
+
+
+class WaitedTooLong(Exception):
+    """A test waited for a Deferred that nobody fired."""
+
+
+def _give_up_later(reactor: Any, test: greenlet.greenlet, errors: LoggedErrors) -> Any:
+    """End the wait of a test that waits for ever; the rest of the run goes on."""
+
+    def give_up() -> None:
+        gc.unfreeze()
+        waiting = [
+            f"{each.__qualname__} at {each.cr_frame.f_code.co_filename}:{each.cr_frame.f_lineno}"
+            for each in gc.get_objects()
+            if isinstance(each, types.CoroutineType) and each.cr_frame is not None
+        ]
+        connections = [vars(each) for each in gc.get_objects() if isinstance(each, Connection)]
+        test.throw(
+            WaitedTooLong,
+            f"{LONGEST_WAIT_SECONDS:.0f} s; coroutines: {waiting}; "
+            f"readers: {reactor.getReaders()}; writers: {reactor.getWriters()}; "
+            f"calls: {[str(each) for each in reactor.getDelayedCalls()]}; "
+            f"connections to PostgreSQL: {connections}; errors: {errors.texts()}",
+        )
+
+    return reactor.callLater(LONGEST_WAIT_SECONDS, give_up)
 
 
 def _collect() -> None:

@@ -1,9 +1,12 @@
 #!/bin/bash
-# Starts a real Ganeti cluster of one node on the loopback, whose machines only pretend to run.
+# Starts a real Ganeti cluster of one node on the loopback.
 #
-#   ganeti-up.sh [N]     N = 1..250, default 1: the cluster's number; several live side by side
+#   ganeti-up.sh [N] [HYPERVISOR]
 #
-# Needs root on Debian. A missing package "ganeti" is installed only with CI=true or REAL=1.
+# N = 1..250, default 1: the cluster's number; several live side by side. HYPERVISOR is read at the
+# cluster's first start: "fake", whose machines only pretend to run (the default), or "kvm": QEMU
+# that emulates the processor, so that it runs wherever there is /dev/net/tun.
+# Needs root on Debian. Missing packages are installed only with CI=true or REAL=1.
 # May be run again: what is there already is kept, what has stopped is started.
 # At the end it prints how to reach the cluster, one "key=value" a line:
 #   name address port username password_file certificate command group os hypervisor link bridge
@@ -11,9 +14,11 @@
 # ganeti-down.sh [N] --purge removes everything again.
 set -euo pipefail
 
+usage() { echo "usage: ganeti-up.sh [1..250] [fake|kvm]" >&2; exit 2; }
 number=${1:-1}
-case $number in '' | *[!0-9]* | 0*) echo "usage: ganeti-up.sh [1..250]" >&2; exit 2 ;; esac
-[ "$number" -le 250 ] || { echo "usage: ganeti-up.sh [1..250]" >&2; exit 2; }
+case $number in '' | *[!0-9]* | 0*) usage ;; esac
+[ "$number" -le 250 ] || usage
+case ${2:-fake} in fake | kvm) ;; *) usage ;; esac
 [ "$(id -u)" = 0 ] || { echo "a real Ganeti needs root" >&2; exit 1; }
 
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
@@ -27,44 +32,64 @@ cluster_address=127.77.$number.1
 node_address=127.77.$number.11
 bridge=cytx$number
 daemons=/usr/lib/ganeti/daemon-util
+qemu=/usr/bin/qemu-system-x86_64
+# What the cluster was made with counts, not what is wished now.
+hypervisor=$(cat "$home/hypervisor" 2>/dev/null) || hypervisor=${2:-fake}
 
 # Ganeti keeps a node's files below GANETI_ROOTDIR if that is set ("virtual clusters").
 as_node() { GANETI_ROOTDIR=$root GANETI_HOSTNAME=$node "$@"; }
 
-install_package() {
-    command -v gnt-cluster >/dev/null && return
+install_packages() {
+    local missing=
+    command -v gnt-cluster >/dev/null || missing="ganeti iproute2"
+    [ $hypervisor = fake ] || [ -x $qemu ] || missing="$missing qemu-system-x86 qemu-utils"
+    [ -n "$missing" ] || return 0
     if [ "${CI:-}" != true ] && [ "${REAL:-}" != 1 ]; then
-        echo "Ganeti is not installed; CI=true or REAL=1 lets me install it" >&2
+        echo "not installed: $missing; CI=true or REAL=1 lets me install it" >&2
         exit 1
     fi
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends ganeti iproute2 >/dev/null
+    # Other tests may install something at the same moment; see packages.py.
+    exec 9>/run/cyclades-tx-packages.lock
+    flock --timeout 240 9
+    apt-get update -qq 9>&-
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null 9>&-
+    exec 9>&-
 }
 
-executable() { mkdir -p "${1%/*}"; cat >"$1"; chmod 755 "$1"; }
+# Other clusters may be using what is replaced: at any moment it is a whole file.
+file() { mkdir -p "${1%/*}"; cat >"$1.$$"; chmod "${2:-644}" "$1.$$"; mv -f "$1.$$" "$1"; }
+executable() { file "$1" 755; }
 
 # OS definition and allocator are looked for at fixed places, shared by all clusters. One that
 # somebody else has put there is left alone.
 plugins() {
     local os=/srv/ganeti/os/snf-image script
-    if [ ! -e $os ]; then
+    if [ ! -e $os ] || [ -e $os/.made-by-cyclades-tx ]; then
         mkdir -p $os
         touch $os/.made-by-cyclades-tx
-        # Installs nothing; img_id "test:sleep=N" makes it last N seconds, "test:fail" fail.
+        # Installs no system, only a boot sector that halts, so that a machine takes no processor
+        # time, and the image's name after it. img_id "test:sleep=N" makes it last N seconds,
+        # "test:fail" fail.
         executable $os/create <<'SCRIPT'
 #!/bin/sh
 want=$OSP_IMG_ID
 if [ "$want" = test:fail ]; then echo 'told to fail' >&2; exit 1; fi
 if [ "${want#test:sleep=}" != "$want" ]; then sleep "${want#test:sleep=}"; fi
+if [ -f "$DISK_0_PATH" ]; then
+    write() { dd of="$DISK_0_PATH" bs=2 seek="$1" conv=notrunc 2>/dev/null; }
+    printf '\372\364\353\375' | write 0
+    printf '\125\252' | write 255
+    printf '%-64.64s' "$want" | write 256
+fi
 SCRIPT
         for script in export import rename verify; do
             printf '#!/bin/sh\nexit 0\n' | executable $os/$script
         done
-        echo 20 >$os/ganeti_api_version
-        echo default >$os/variants.list
+        echo 20 | file $os/ganeti_api_version
+        echo default | file $os/variants.list
         for script in config_url img_id img_format img_passwd img_properties img_personality; do
             echo "$script (any text)"
-        done >$os/parameters.list
+        done | file $os/parameters.list
     fi
     # The stock allocator wants a spare node; with one node there is none.
     allocator=/usr/local/lib/ganeti/iallocators/hail-one-node
@@ -92,6 +117,13 @@ RAPI_ARGS='-b $cluster_address --require-authentication'
 SETTINGS
     printf '%s\n' "$home/disks" "$home/shared-disks" >"$root/etc/ganeti/file-storage-paths"
     printf '#!/bin/sh\nexit 0\n' | executable "$root/etc/ganeti/scripts/master-ip-setup"
+    # Connects a machine's interface, as the package for hosts of this kind of cloud does.
+    executable "$root/etc/ganeti/kvm-vif-bridge" <<'SCRIPT'
+#!/bin/sh -e
+ip link set "$INTERFACE" up
+[ "$MODE" != bridged ] || ip link set "$INTERFACE" master "$LINK"
+SCRIPT
+    echo $hypervisor >"$home/hypervisor"
     printf '#!/bin/sh\nexport LC_ALL=C GANETI_ROOTDIR=%s GANETI_HOSTNAME=%s\nexec "$@"\n' \
         "$root" "$node" | executable "$home/command"
     as_node /usr/lib/ganeti/ensure-dirs
@@ -102,19 +134,19 @@ SETTINGS
 initialize() {
     [ -e "$root/var/lib/ganeti/config.data" ] && return
     as_node env PYTHONPATH=/usr/share/ganeti/default /usr/bin/python3 - \
-        "$cluster" "$home" >"$home/init.log" 2>&1 <<'PYTHON' || { cat "$home/init.log" >&2; exit 1; }
+        "$cluster" "$home" $hypervisor $qemu $node_address >"$home/init.log" 2>&1 <<'PYTHON' || { cat "$home/init.log" >&2; exit 1; }
 import sys
 
 from ganeti import netutils
 from ganeti.client import gnt_cluster
 
-cluster, home = sys.argv[1:]
+cluster, home, hypervisor, qemu, node_address = sys.argv[1:]
 netutils.TcpPing = lambda *args, **kwargs: False
 netutils.IP4Address.loopback_cidr = "0.0.0.0/32"
 templates = "diskless,file,sharedfile"
 sys.argv = [
     "gnt-cluster", "init",
-    "--enabled-hypervisors=fake",
+    "--enabled-hypervisors=" + hypervisor,
     "--enabled-disk-templates=" + templates,
     "--ipolicy-disk-templates=" + templates,
     "--file-storage-dir=" + home + "/disks",
@@ -127,8 +159,12 @@ sys.argv = [
     "--default-iallocator=hail-one-node",
     "--master-netdev=lo", "--use-external-mip-script=yes",
     "--no-etc-hosts", "--no-ssh-init",
-    cluster,
 ]
+if hypervisor == "kvm":
+    # The binary's own name keeps it from wanting /dev/kvm; without a kernel it boots the disk.
+    parameters = "kvm:kvm_path=%s,kernel_path=,serial_console=false,vnc_bind_address=%s"
+    sys.argv.append("--hypervisor-parameters=" + parameters % (qemu, node_address))
+sys.argv.append(cluster)
 sys.exit(gnt_cluster.Main())
 PYTHON
 }
@@ -188,7 +224,7 @@ while True:
 PYTHON
 }
 
-install_package
+install_packages
 plugins
 in_hosts "$cluster_address" "$cluster"
 in_hosts "$node_address" "$node"
@@ -211,7 +247,7 @@ certificate=$home/certificate.pem
 command=$home/command
 group=default
 os=snf-image+default
-hypervisor=fake
+hypervisor=$hypervisor
 link=100
 bridge=$bridge
 REPORT

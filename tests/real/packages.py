@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 
+#: ganeti-up.sh takes it, too.
+LOCK_FILE = "/run/cyclades-tx-packages.lock"
+
 
 def need(program: str, package: str) -> str:
     """The path of a program; its package is installed when it is missing.
@@ -17,9 +20,11 @@ def need(program: str, package: str) -> str:
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
     if found is None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        # Several workers may come at once, and the tools refuse the second.
+        alone = ["flock", "--timeout", "500", LOCK_FILE]
         for command in (
-            ["apt-get", "update", "-qq"],
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
+            [*alone, "apt-get", "update", "-qq"],
+            [*alone, "apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
         ):
             done = subprocess.run(
                 command,

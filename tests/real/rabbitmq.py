@@ -27,6 +27,7 @@ from tests.real.ports import free_port
 
 START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 30
+ANSWER_TIMEOUT_SECONDS = 15
 ROOM_BYTES = 500_000_000
 PREFIX = "cyclades-tx-rabbitmq-"
 VHOST = "cloud/test"
@@ -178,8 +179,20 @@ class RabbitNode:
                 self.port,
                 self.vhost,
                 pika.PlainCredentials(self.username, self.password),
+                socket_timeout=ANSWER_TIMEOUT_SECONDS,
+                stack_timeout=ANSWER_TIMEOUT_SECONDS,
             )
         )
+
+    def answers(self) -> bool:
+        """Whether it lets somebody log in."""
+        from pika.exceptions import AMQPError
+
+        try:
+            self.connect().close()
+        except (AMQPError, OSError):
+            return False
+        return True
 
     def purge(self) -> None:
         """Remove everything of it."""
@@ -258,6 +271,10 @@ class RabbitNodes:
                 raise
             self._node = node
         self._node.start()
+        if not self._node.answers():
+            # A failed test has left it frozen or broken: the next ones shall not fail too.
+            self._node.kill()
+            self._node.start()
         return self._node
 
     def purge(self) -> None:
