@@ -376,3 +376,16 @@ def test_the_top_service_makes_its_application_log_our_way(file: MemoryFile) -> 
     service.setServiceParent(application)
     assert application.getComponent(ILogObserver) is lines
     assert service.parent is not None
+
+
+def test_a_closed_file_touches_nothing_any_more(tmp_path: Path) -> None:
+    """Its number may belong to another file or a socket by then."""
+    file = LogFile(str(tmp_path / "service.log"))
+    file.close()
+    other = (tmp_path / "other").open("wb", buffering=0)
+    file.write(b"one\n", 1.0)
+    file.close()
+    other.write(b"two\n")
+    assert (tmp_path / "other").read_bytes() == b"two\n"
+    assert file.lost_lines == 1
+    other.close()
