@@ -306,6 +306,7 @@ class Connection(txpostgres.Connection):
                 # Notifications right behind the answer lie in libpq's buffer: no socket tells.
                 self.continuePolling()
         elif self._pollingD is not None:
+            self._leave_reactor()
             # libpq closes its socket inside poll(), which epoll answers with EBADF: the
             # reactor watches a duplicate that only we close.
             self._fd = os.dup(self._connection.fileno())
@@ -316,15 +317,19 @@ class Connection(txpostgres.Connection):
     def doRead(self) -> None:
         if self._fd < 0:
             # Handshake: libpq may change the socket between two polls.
-            self.reactor.removeReader(self)
+            self._leave_reactor()
             if self._pollingD is None:
                 return
         self.continuePolling()
 
     def doWrite(self) -> None:
-        self.reactor.removeWriter(self)
-        if self._fd >= 0 or self._pollingD is not None:
-            self.continuePolling()
+        if self._fd < 0:
+            self._leave_reactor()
+            if self._pollingD is None:
+                return
+        else:
+            self.reactor.removeWriter(self)
+        self.continuePolling()
 
     def fileno(self) -> int:
         if self._fd >= 0:
@@ -398,13 +403,20 @@ class Connection(txpostgres.Connection):
     def _disconnect(self) -> None:
         if self._connection is None:
             return
-        self.reactor.removeReader(self)
-        self.reactor.removeWriter(self)
+        self._leave_reactor()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         if not self._connection.closed:
             self._connection.close()
+
+    def _leave_reactor(self) -> None:
+        """Be neither reader nor writer, while the number of the socket is still the watched one.
+
+        A number that stays behind would belong to the next socket, which is then not watched.
+        """
+        self.reactor.removeReader(self)
+        self.reactor.removeWriter(self)
 
     def _deliver_notifications(self) -> None:
         notes = self._connection.notifies[:]

@@ -12,7 +12,7 @@ from psycopg2 import errors
 from psycopg2.extensions import make_dsn
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
@@ -314,3 +314,19 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up(
     connection.close()
     await port.stopListening()
     assert lost == []
+
+
+async def test_turns_that_come_too_early_leave_nothing_watched(
+    empty_dsn: str, lost: list[Connection]
+) -> None:
+    """An event of the socket that had the number before must not leave a number in the reactor."""
+    connection = Connection(reactor, lost.append)
+    opened = ensureDeferred(connect(reactor, full_dsn(empty_dsn, "test"), connection))
+    while not opened.called:
+        # It waits for something to read by now.
+        connection.doWrite()
+    await opened
+    watched = [*reactor.getReaders(), *reactor.getWriters()].count(connection)
+    connection.close()
+    assert watched == 1
+    assert connection not in (*reactor.getReaders(), *reactor.getWriters())
