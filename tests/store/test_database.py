@@ -57,6 +57,25 @@ def kill_others(dsn: str) -> int:
         admin.close()
 
 
+async def running(dsn: str, sleep: Any, *starts: str) -> None:
+    """Wait until statements that start so are running in the database, however slow it is."""
+    admin = psycopg2.connect(dsn)
+    admin.autocommit = True
+    try:
+        with admin.cursor() as cursor:
+            while True:
+                cursor.execute(
+                    "select query from pg_stat_activity where datname = current_database()"
+                    " and pid <> pg_backend_pid() and state = 'active'"
+                )
+                queries = [row[0] for row in cursor.fetchall()]
+                if all(any(each.startswith(start) for each in queries) for start in starts):
+                    return
+                await sleep(0.01)
+    finally:
+        admin.close()
+
+
 async def increment(transaction: Any) -> int:
     """Add one to the counter; the work of most tests."""
     number: int = await transaction.value("update counter set n = n + 1 where id = 1 returning n")
@@ -475,12 +494,12 @@ async def test_a_read_that_is_killed_is_asked_again(
     database: Database, dsn: str, counter: Callable[[], int], sleep: Any
 ) -> None:
     """A select or a document gets its answer from the next connection."""
-    await database.document("select pg_sleep(0.1)::text || 'x'", ())
+    await database.document("select pg_sleep(1)::text || 'x'", ())
     reads = [
-        Deferred.fromCoroutine(database.value("select pg_sleep(0.1)::text")),
-        Deferred.fromCoroutine(database.document("select pg_sleep(0.1)::text || 'x'", ())),
+        Deferred.fromCoroutine(database.value("select pg_sleep(1)::text")),
+        Deferred.fromCoroutine(database.document("select pg_sleep(1)::text || 'x'", ())),
     ]
-    await sleep(0.05)
+    await running(dsn, sleep, "select pg_sleep", "execute ")
     assert kill_others(dsn) >= 2
     assert await gatherResults(reads) == ["", b"x"]
     await works(database, counter)
@@ -491,9 +510,9 @@ async def test_a_change_that_is_killed_is_unavailable(
 ) -> None:
     """It may have happened, so it is not sent twice."""
     change = Deferred.fromCoroutine(
-        database.run("update counter set n = n + 1 from pg_sleep(0.1) where id = 1")
+        database.run("update counter set n = n + 1 from pg_sleep(20) where id = 1")
     )
-    await sleep(0.05)
+    await running(dsn, sleep, "update counter")
     kill_others(dsn)
     with pytest.raises(Unavailable):
         await change
@@ -569,12 +588,12 @@ async def test_killed_during_the_commit_is_reported_as_unknown(
     database = open_database()
     await database.run(
         "create function slow() returns trigger language plpgsql as"
-        " $$ begin perform pg_sleep(0.2); return null; end $$;"
+        " $$ begin perform pg_sleep(20); return null; end $$;"
         "create constraint trigger slow after update on counter"
         " deferrable initially deferred for each row execute function slow()"
     )
     waiting = Deferred.fromCoroutine(database.transaction(increment))
-    await sleep(0.1)
+    await running(dsn, sleep, "commit")
     kill_others(dsn)
     with pytest.raises(CommitUnknown):
         await waiting
