@@ -215,10 +215,14 @@ async def test_a_cluster_with_another_name_is_neither_believed_nor_changed(
     assert drive_of(driven) is not before
     jobs = len(driven.ganeti.jobs)
     await driven.world.servers.stop(driven.who, uuid, "r")
-    await driven.sleep(0.5)
+
+    async def told() -> bool:
+        return "calls itself" in (await driven.operations(uuid))[-1].reason
+
+    await driven.until(told, "the operation says why it waits")
+    await driven.sleep(0.3)
     assert await driven.state(uuid) == ("active", "on")
     assert len(driven.ganeti.jobs) == jobs
-    assert "calls itself" in (await driven.operations(uuid))[-1].reason
     driven.ganeti.by_hand.put_all([parts])
     driven.ganeti.name = "c1"
     await driven.settled()
