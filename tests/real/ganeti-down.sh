@@ -20,7 +20,8 @@ root=$home/$node
 
 # The number in a pid file may be another process's by now: only one that was started for this
 # node is ended.
-ours() { { tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "GANETI_HOSTNAME=$node"; } 2>/dev/null; }
+# ("grep -q" would hang up on "tr" before a long environment is written, which then counts as a no.)
+ours() { { tr '\0' '\n' <"/proc/$1/environ" | grep -xF "GANETI_HOSTNAME=$node"; } >/dev/null 2>&1; }
 gone() {
     local state
     state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0

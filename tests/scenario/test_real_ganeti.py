@@ -264,7 +264,7 @@ def test_what_is_done_by_hand_at_the_cluster_is_followed(cloud: Cloud) -> None:
 def test_a_deletion_follows_a_creation_that_still_runs(cloud: Cloud) -> None:
     """The creation's job is not disturbed; then the instance is removed."""
     client = cloud.client()
-    server = create(cloud, client, "short-lived", image=register(cloud, "test:sleep=4"))
+    server = create(cloud, client, "short-lived", image=register(cloud, "test:sleep=15"))
     until(
         lambda: cloud.books.rows("select 1 from operation where job_status = 'running'"),
         "the creation runs",
