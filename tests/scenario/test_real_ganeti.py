@@ -264,9 +264,13 @@ def test_what_is_done_by_hand_at_the_cluster_is_followed(cloud: Cloud) -> None:
 def test_a_deletion_follows_a_creation_that_still_runs(cloud: Cloud) -> None:
     """The creation's job is not disturbed; then the instance is removed."""
     client = cloud.client()
-    server = create(cloud, client, "short-lived", image=register(cloud, "test:sleep=15"))
+    server = create(cloud, client, "short-lived", image=register(cloud, "test:sleep=8"))
     until(
-        lambda: cloud.books.rows("select 1 from operation where job_status = 'running'"),
+        lambda: cloud.books.rows(
+            "select 1 from operation where job_status = 'running' and server_id ="
+            " (select id from server where uuid = %s)",
+            server,
+        ),
         "the creation runs",
         PROMPT_SECONDS,
     )
