@@ -110,6 +110,7 @@ class Connection(txpostgres.Connection):
         self._cursor: Any = None
         self._done: Done | None = None
         self._line: deque[tuple[str, Any, Done, Any]] = deque()
+        self._advancing = False
         # For each text its name and the statement that executes it.
         self._prepared: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._prepared_count = 0
@@ -379,9 +380,17 @@ class Connection(txpostgres.Connection):
         self._next_in_line()
 
     def _next_in_line(self) -> None:
-        while self._line and self._done is None:
-            sql, args, done, cursor = self._line.popleft()
-            self._send(sql, args, done, cursor)
+        if self._advancing:
+            # An answer that was there at once: the loop further out goes on. One inside the other
+            # would be as deep as the line is long.
+            return
+        self._advancing = True
+        try:
+            while self._line and self._done is None:
+                sql, args, done, cursor = self._line.popleft()
+                self._send(sql, args, done, cursor)
+        finally:
+            self._advancing = False
 
     def _gone(self, error: BaseException | None = None) -> None:
         """Drop the socket; tell the waiting statements and, once, the owner."""

@@ -136,7 +136,10 @@ async def test_work_that_ends_late_does_not_give_a_newer_lease_away(
     one.hold = None
     hold.callback(None)
     await deferLater(one.leases._reactor, 0.2)
-    held = await database.value("select count(*) from pg_locks where locktype = 'advisory'")
+    held = await database.value(
+        "select count(*) from pg_locks where locktype = 'advisory'"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
     assert held == 1
     one.gained[1].guard()
 

@@ -87,6 +87,33 @@ async def test_statements_sent_together_are_answered_in_order(make: Any) -> None
     assert order == [0, 1, 2, 3]
 
 
+async def test_a_long_line_of_answers_that_are_there_at_once_is_no_deep_stack(
+    empty_dsn: str, lost: list[Connection]
+) -> None:
+    """A busy machine lets PostgreSQL answer before we look."""
+
+    class Slow(Connection):
+        """Looks for an answer when it is there."""
+
+        def continuePolling(self, swallowErrors: bool = False) -> None:
+            if self.open:
+                self._peek.poll(100)
+            super().continuePolling(swallowErrors)
+
+    connection = Slow(reactor, lost.append)
+    await connect(reactor, full_dsn(empty_dsn, "test"), connection)
+    order: list[int] = []
+    waits = [
+        connection.execute("select %s", (number,)).addCallback(
+            lambda cursor: order.append(cursor.fetchone()[0])
+        )
+        for number in range(2000)
+    ]
+    await gatherResults(waits)
+    connection.close()
+    assert order == list(range(2000))
+
+
 async def test_an_error_in_line_does_not_stop_the_line(make: Any) -> None:
     """Each statement has its own fate."""
     connection = await make()
