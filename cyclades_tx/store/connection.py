@@ -37,6 +37,7 @@ psycopg2.extras.register_ipaddress()
 
 # A process has a few hundred statements; beyond that texts are being made up per request.
 PREPARED_LIMIT = 300
+NESTED_LIMIT = 8
 # Deallocated behind our back; its tables changed so that its result would have another type.
 STALE_PREPARATION = ("26000", "0A000")
 TEXT_OID = 25
@@ -94,6 +95,10 @@ class Connection(txpostgres.Connection):
     :param lost: called once with this connection when it is gone without having been closed.
     :param notified: called with channel and payload of each notification.
     """
+
+    #: An answer that is there at once is delivered at once, and who gets it may send the next
+    #: statement, here or on another connection of the pool: only so deep, then in another turn.
+    _nested = 0
 
     def __init__(
         self,
@@ -186,7 +191,18 @@ class Connection(txpostgres.Connection):
         self._cursor = cursor
         self._done = done
         self._busy_since = self.reactor.seconds()
-        self.continuePolling()
+        if Connection._nested >= NESTED_LIMIT:
+            self.reactor.callLater(0, self._look)
+            return
+        Connection._nested += 1
+        try:
+            self.continuePolling()
+        finally:
+            Connection._nested -= 1
+
+    def _look(self) -> None:
+        if self._fd >= 0:
+            self.continuePolling()
 
     def execute(self, sql: str, args: Arguments | None = None) -> Deferred[Any]:
         """Send a statement; the Deferred fires with the psycopg2 cursor.

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface.verify import verifyObject
 
 from cyclades_tx.errors import NotFound, Unavailable
+from cyclades_tx.store.connection import Connection
 from cyclades_tx.store.database import CommitUnknown, Database, Transaction
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.interfaces import IDatabase, ITransaction
@@ -372,6 +373,26 @@ async def test_an_exhausted_pool_is_unavailable_in_time(open_database: Any) -> N
         await database.transaction(increment)
     assert await slow == ""
     assert await database.value("select 1") == 1
+
+
+async def test_a_long_line_for_one_connection_is_no_deep_stack(
+    open_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine lets PostgreSQL answer before we look, again and again."""
+    look = Connection.continuePolling
+
+    def late(connection: Connection, swallowErrors: bool = False) -> None:
+        if connection._done is not None:
+            connection._peek.poll(1000)
+        look(connection, swallowErrors)
+
+    database = open_database(least=1, most=1, wait_seconds=30.0)
+    await database.value("select 1")
+    slow = Deferred.fromCoroutine(database.value("select pg_sleep(0.1)"))
+    monkeypatch.setattr(Connection, "continuePolling", late)
+    waits = [Deferred.fromCoroutine(database.value("select %s", (n,))) for n in range(600)]
+    await slow
+    assert await gatherResults(waits) == list(range(600))
 
 
 # -- callers that go away ------------------------------------------------------------------
