@@ -37,7 +37,7 @@ def read(connection: Any, statement: Statement, plan: str = CUSTOM) -> Reading:
     text = statement.sql % tuple(f"${number + 1}" for number in range(len(statement.arguments)))
     with connection.cursor() as cursor:
         cursor.execute(f"set plan_cache_mode = {plan}")
-        # The client fills no placeholder here: the text has none left, and may have percent signs.
+        # No argument is left to fill in, and the text may have percent signs of its own.
         cursor.execute(f"prepare looked_at as {text}")
         try:
             explain = f"explain (analyze, buffers, format json) execute looked_at({slots})"
