@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +11,7 @@ from psycopg2.errors import ForeignKeyViolation
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.identity.passwords import Passwords
-from cyclades_tx.identity.tokens import is_id, new_id
+from cyclades_tx.identity.tokens import is_id, new_id, new_secret
 from cyclades_tx.model.who import Who
 from cyclades_tx.store import application_credentials as store
 from cyclades_tx.store import roles, tokens
@@ -74,7 +73,7 @@ class ApplicationCredentials:
             if row.name in who.roles
         ]
         chosen = _choose(held, wish.role_names_or_ids)
-        secret = wish.secret or secrets.token_urlsafe(SECRET_BYTES)
+        secret = wish.secret or new_secret(SECRET_BYTES)
         secret_hash = await self._passwords.hash(secret)
         credential_id = new_id()
 

@@ -14,9 +14,19 @@ _SHAPE = re.compile(r"[A-Za-z0-9_-]{43}")
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
 
 
+def new_secret(size_bytes: int) -> str:
+    """Make a secret of so many random bytes, in letters, digits, ``-`` and ``_``.
+
+    It does not begin with ``-``: a command line would take it for an option.
+    """
+    while (text := secrets.token_urlsafe(size_bytes)).startswith("-"):
+        pass
+    return text
+
+
 def new_token() -> str:
-    """Make the text of a new token: 256 random bits that fit into a header."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
+    """Make the text of a new token: nearly 256 random bits that fit into a header."""
+    return new_secret(TOKEN_BYTES)
 
 
 def new_audit_id() -> str:

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
+FOREIGN_KEY_VIOLATION = "23503"
+UNIQUE_VIOLATION = "23505"
 QUERY_CANCELED = "57014"
 LOCK_NOT_AVAILABLE = "55P03"
 TOO_MANY_CONNECTIONS = "53300"
@@ -250,7 +252,9 @@ class Database:
 
         :param name: a short fixed name for logs, metrics and crash points (``server.create``).
         :param retries: how often the whole is run again after a deadlock or a serialization
-            failure, or when the connection turned out to be dead before the first statement.
+            failure, or when the connection turned out to be dead before the first statement; and
+            once when a row that it had seen went, or one that it had not seen came (a foreign
+            key or a unique constraint says so): what it finds then tells its caller more.
         :param turn: transactions with the same word go one after another; see ``store/turns.py``.
         :raise CommitUnknown: when the connection was lost during the commit.
         :raise Unavailable: when no connection can be had, or it was lost on the way.
@@ -371,7 +375,7 @@ class Database:
                     return result
                 except Exception as error:
                     await transaction.roll_back()
-                    if tried >= retries or not _worth_repeating(error, transaction):
+                    if tried >= retries or not _worth_repeating(error, transaction, tried):
                         told = _in_our_words(error)
                         raise told from told.__cause__
                     tried += 1
@@ -407,9 +411,12 @@ class Database:
         return outer
 
 
-def _worth_repeating(error: Exception, transaction: Transaction) -> bool:
-    if getattr(error, "pgcode", None) in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
+def _worth_repeating(error: Exception, transaction: Transaction, tried: int) -> bool:
+    code = getattr(error, "pgcode", None)
+    if code in (SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
         return True
+    if code in (FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION):
+        return tried == 0
     return is_gone(error) and not transaction.answered
 
 

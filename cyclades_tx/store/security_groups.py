@@ -34,17 +34,21 @@ class NewRule:
 
 
 async def default_of(tx: Any, project_id: str) -> int:
-    """The id of a project's default group, which is made if it is missing."""
-    await create_default_group(tx, project_id)
-    found: int = await tx.value(
-        "select id from security_group where project_id = %s and name = %s",
-        (project_id, DEFAULT),
-    )
-    return found
+    """The id of a project's default group, which is made if it is missing; it stays meanwhile."""
+    while True:
+        await create_default_group(tx, project_id)
+        found: int | None = await tx.value(
+            "select id from security_group where project_id = %s and name = %s for key share",
+            (project_id, DEFAULT),
+        )
+        if found is not None:
+            return found
 
 
 async def ids_of(tx: Any, project_id: str, refs: Sequence[str] | None) -> list[int]:
     """The groups of a project that are named by UUID or name; None: the default one.
+
+    They stay until the transaction ends: whoever deletes one waits.
 
     :raise NotFound: when the project has none of that name.
     :raise Conflict: when it has several.
@@ -58,7 +62,7 @@ async def ids_of(tx: Any, project_id: str, refs: Sequence[str] | None) -> list[i
             continue
         rows = await tx.all(
             "select id from security_group where project_id = %s and (uuid = %s or name = %s)"
-            " order by id limit 2",
+            " order by id limit 2 for key share",
             (project_id, parse_uuid(ref), ref),
         )
         if not rows:

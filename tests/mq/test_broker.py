@@ -377,7 +377,7 @@ async def test_whoever_may_only_write_publishes_to_an_exchange_of_others(
     connect: Connect, node: RabbitNode, prefix: str, until: Any, sleep: Any
 ) -> None:
     """It is not told of anything; without the exchange it is, and goes on when it is there."""
-    name, password = prefix + "writer", secrets.token_urlsafe(12)
+    name, password = prefix + "writer", secrets.token_hex(12)
     node.control("add_user", name, password)
     try:
         node.control("set_permissions", "-p", node.vhost, name, "^$", f"^{prefix}x$", "^$")

@@ -312,6 +312,30 @@ async def test_serialization_failures_end_after_the_retries(database: Database) 
     assert len(runs) == 3
 
 
+async def test_a_row_that_went_meanwhile_is_missed_the_second_time(
+    database: Database, counter: Callable[[], int]
+) -> None:
+    """The work runs once more after a broken constraint: a look, then a word that explains."""
+    runs: list[int] = []
+
+    async def work(transaction: Any) -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            await transaction.run("insert into counter (id, n) values (1, 0)")
+        return "told"
+
+    assert await database.transaction(work) == "told"
+    assert len(runs) == 2
+
+    async def stubborn(transaction: Any) -> None:
+        runs.append(1)
+        await transaction.run("insert into counter (id, n) values (1, 0)")
+
+    with pytest.raises(errors.UniqueViolation):
+        await database.transaction(stubborn)
+    assert len(runs) == 4
+
+
 async def test_a_lock_is_waited_for_until_its_limit(
     dsn: str, open_database: Any, counter: Callable[[], int]
 ) -> None:

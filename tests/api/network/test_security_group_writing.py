@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 
 from cyclades_tx.api.network import documents
 from cyclades_tx.testing.network_builders import a_network
@@ -212,3 +213,27 @@ async def test_groups_and_rules_of_others_are_not_found(writing: Writing) -> Non
     )
     assert elsewhere.status == 403
     assert await everything(writing.database) == before
+
+
+async def test_a_group_that_goes_while_a_port_joins_it_is_missed(writing: Writing) -> None:
+    """Whoever joins waits for the deletion, and hears that there is no such group."""
+    who = await writing.somebody()
+    network = await a_network(writing.database, who, "10.0.0.0/24")
+    port = await writing.made(who, "ports", "port", network_id=str(network.uuid))
+    group = await writing.made(who, GROUPS, "security_group", name="web")
+    joins: list[Any] = []
+
+    async def deletion(tx: Any) -> None:
+        await tx.run("delete from security_group where uuid = %s", (group["id"],))
+        body = {"port": {"security_groups": [group["id"]]}}
+        sent = writing.send(who, "PUT", f"ports/{port['id']}", body)
+        joins.append(Deferred.fromCoroutine(sent))
+        waits = (
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock'"
+            " and datname = current_database())"
+        )
+        while not await writing.database.value(waits):
+            assert not joins[0].called, "it did not wait"
+
+    await writing.database.transaction(deletion)
+    assert kind(await joins[0]) == (404, "SecurityGroupNotFound")
