@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclades_tx.api.compute.openapi import FAULT
+from cyclades_tx.api.compute.shapes import FAULT
 from cyclades_tx.api.openapi import DOCUMENT, Described, Reference, plain
 
 TABLE: dict[str, Described] = {

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.compute import openapi as compute_table
 from cyclades_tx.api.compute import refused_actions
+from cyclades_tx.api.compute import shapes as compute_shapes
 from cyclades_tx.api.events import Streams
 from cyclades_tx.api.events_reference import REFERENCE as EVENTS
 from cyclades_tx.api.frame import Frame
@@ -106,7 +107,7 @@ def _support(said: Described | None) -> str:
 def _actions() -> list[str]:
     """The actions on a server, one by one."""
     lines = ["\nActions on a server:\n\n| action | support |\n| --- | --- |\n"]
-    lines += [f"| `{name}` | {SUPPORTED} |\n" for name in sorted(compute_table.ACTIONS)]
+    lines += [f"| `{name}` | {SUPPORTED} |\n" for name in sorted(compute_shapes.ACTIONS)]
     lines += [
         f"| `{name}` | **{REFUSED}**. {each.sentence} |\n"
         for name, each in sorted(refused_actions.REFUSED.items())

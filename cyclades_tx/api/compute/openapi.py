@@ -9,7 +9,6 @@ from cyclades_tx.api.compute import (
     addresses,
     changed_server,
     documents,
-    filters,
     flavor_changes,
     hosts,
     hypervisors,
@@ -20,13 +19,13 @@ from cyclades_tx.api.compute import (
     metadata,
     new_server,
     quotas,
-    rebuilt_server,
     server_groups,
+    shapes,
     tags,
     usage,
     zones,
 )
-from cyclades_tx.api.compute.documents import NUMBER, TEXT, TEXT_OR_NULL, array, mapping, record
+from cyclades_tx.api.compute.documents import TEXT, array, mapping, record
 from cyclades_tx.api.compute.microversions import MAXIMUM, MINIMUM
 from cyclades_tx.api.openapi import (
     APPROXIMATED,
@@ -42,160 +41,22 @@ from cyclades_tx.api.openapi import (
     within,
 )
 
-FAULT: Schema = {
-    "type": "object",
-    "maxProperties": 1,
-    "minProperties": 1,
-    "additionalProperties": {
-        "type": "object",
-        "properties": {"code": NUMBER, "message": TEXT, "retryAfter": TEXT},
-        "required": ["code", "message"],
-        "additionalProperties": False,
-    },
-}
-
-#: The actions on a server that are done.
-ACTIONS = (
-    *("os-start", "os-stop", "reboot", "forceDelete", "lock", "unlock", "suspend", "resume"),
-    *("resize", "confirmResize", "revertResize", "rebuild", "rescue", "unrescue"),
-    *("os-resetState", "addSecurityGroup", "removeSecurityGroup", "addFloatingIp"),
-    *("removeFloatingIp", "addFixedIp", "removeFixedIp"),
-)
-
-_PAGE = ("limit", "marker")
-_SORTED = (*_PAGE, "sort_key", "sort_dir")
-_SERVERS = (
-    *_SORTED,
-    *("all_tenants", "changes-since", "changes-before", "deleted", "project_id"),
-    *filters.READERS,
-)
-_NEXT = "servers_links"
-
-
-def _changed(minor: int, admin: bool) -> Schema:
-    document = documents.SERVER if minor >= 75 else documents.SERVER_CHANGED
-    return document.schema(minor, admin)
-
-
-def _created(minor: int, admin: bool) -> Schema:
-    made = record(
-        **{
-            "id": TEXT,
-            "links": documents.LINKS,
-            "adminPass": TEXT,
-            "security_groups": array(record(name=TEXT)),
-            "OS-DCF:diskConfig": TEXT,
-        }
-    )
-    return {"oneOf": [record(server=made), record(reservation_id=TEXT)]}
-
-
-def _keypair_made(minor: int, admin: bool) -> Schema:
-    facts: dict[str, Schema] = dict.fromkeys(("name", "public_key", "fingerprint"), TEXT)
-    facts["user_id"] = TEXT
-    if minor >= 2:
-        facts["type"] = TEXT
-    made = record(**facts)
-    if minor <= keypairs.GENERATED_LAST:
-        made["properties"]["private_key"] = TEXT
-    return record(keypair=made)
-
-
-def _action(minor: int, admin: bool) -> Schema:
-    return instance_actions.action(minor, admin).schema(minor, admin)
-
-
-def _acted(minor: int, admin: bool) -> Schema:
-    """What ``rebuild`` and ``rescue`` answer; all others answer with nothing."""
-    rebuilt = rebuilt_server.document(max(minor, 1)).schema(minor, admin)
-    return {"anyOf": [record(server=rebuilt), record(adminPass=TEXT)]}
-
-
-def _wrapped_keypair(minor: int, admin: bool) -> Schema:
-    return record(keypair=documents.KEY_PAIR_ITEM.schema(minor, admin))
-
-
-def _usage_of_project(minor: int, admin: bool) -> Schema:
-    found = listed("x", plain({}), "tenant_usage_links")(minor, admin)
-    del found["properties"]["x"]
-    found["properties"]["tenant_usage"] = {"oneOf": [usage.TENANT_USAGE_DETAIL, record()]}
-    found["required"] = ["tenant_usage"]
-    return found
-
-
-_ITEMS = shown(documents.SERVER_ITEM)
-_DETAILS = shown(documents.SERVER_DETAIL)
-_FLAVOR = within("flavor", shown(documents.FLAVOR))
-_METADATA = plain(record(metadata=mapping(TEXT)))
-_META = plain(record(meta=mapping(TEXT)))
-_TAGS = plain(record(tags=array(TEXT)))
-_ADDRESSES = mapping(array(record(addr=TEXT, version=NUMBER)))
-_QUOTA = within("quota_set", shown(quotas.QUOTA_SET))
-_CLASS = within("quota_class_set", shown(quotas.QUOTA_CLASS_SET))
-_NOTHING: Schema = {"type": "array", "maxItems": 0}
-_EXTENSION = record(
-    name=TEXT, alias=TEXT, description=TEXT, updated=TEXT, namespace=TEXT, links=_NOTHING
-)
-_NUMBER_OR_NULL: Schema = {"type": ["integer", "null"]}
-#: Either what the rule is open for, or nothing.
-_EITHER = {
-    "group": {"oneOf": [record(), record(name=TEXT, tenant_id=TEXT)]},
-    "ip_range": {"oneOf": [record(), record(cidr=TEXT)]},
-}
-_RULE = record(
-    **dict.fromkeys(("id", "parent_group_id"), TEXT),
-    **dict.fromkeys(("from_port", "to_port"), _NUMBER_OR_NULL),
-    **_EITHER,
-    ip_protocol=TEXT_OR_NULL,
-)
-_SECURITY_GROUP = record(
-    **dict.fromkeys(("id", "name", "description", "tenant_id"), TEXT), rules=array(_RULE)
-)
-_VERSION_LINK = record(rel=TEXT, href=TEXT)
-_VERSION_LINK["properties"]["type"] = TEXT
-_VERSION = record(
-    **dict.fromkeys(("id", "status", "version", "min_version", "updated"), TEXT),
-    links=array(_VERSION_LINK),
-    **{"media-types": array(record(base=TEXT, type=TEXT))},
-)
-_OPERATORS = "The clusters are managed by the operators' commands."
-_ONE_HOST = "A cluster is one hypervisor; its numbers are those that it gave last."
-
-
-def _hosted(minor: int, admin: bool) -> Schema:
-    plain_one = hypervisors.HYPERVISOR.schema(minor, True)
-    if minor < hypervisors.UUIDS_FIRST:
-        return record(hypervisor=plain_one)
-    with_servers = hypervisors.HYPERVISOR_SERVERS.schema(minor, True)
-    return record(hypervisor={"anyOf": [plain_one, with_servers]})
-
-
-def _hypervisors(plain_document: Any, with_servers: Any) -> Any:
-    def one(minor: int, admin: bool) -> Schema:
-        few, more = plain_document.schema(minor, True), with_servers.schema(minor, True)
-        if minor < hypervisors.UUIDS_FIRST:
-            return dict(few)
-        merged = dict(few)
-        merged["properties"] = {**more["properties"], **few["properties"]}
-        return merged
-
-    return listed("hypervisors", one, "hypervisors_links")
-
-
 TABLE: dict[str, Described] = {
-    "GET ": Described("The version.", reply=plain(record(version=_VERSION))),
+    "GET ": Described("The version.", reply=plain(record(version=shapes.VERSION))),
     "GET /openapi.json": DOCUMENT,
     # Servers
     "GET /servers": Described(
-        "List servers.", reply=listed("servers", _ITEMS, _NEXT), query=_SERVERS
+        "List servers.", reply=listed("servers", shapes.ITEMS, shapes.NEXT), query=shapes.SERVERS
     ),
     "GET /servers/detail": Described(
-        "List servers with all facts.", reply=listed("servers", _DETAILS, _NEXT), query=_SERVERS
+        "List servers with all facts.",
+        reply=listed("servers", shapes.DETAILS, shapes.NEXT),
+        query=shapes.SERVERS,
     ),
     "POST /servers": Described(
         "Make servers.",
         body=new_server.Body,
-        reply=_created,
+        reply=shapes.created,
         status=202,
         support=APPROXIMATED,
         note="Boots from an image only; of the hints to the scheduler `group` has an effect.",
@@ -206,34 +67,34 @@ TABLE: dict[str, Described] = {
     "PUT /servers/<server_id>": Described(
         "Change name, description, access addresses, host name.",
         body=changed_server.Body,
-        reply=within("server", _changed),
+        reply=within("server", shapes.changed),
     ),
     "DELETE /servers/<server_id>": Described("Delete a server.", status=204),
     "POST /servers/<server_id>/action": Described(
         "Start, stop, reboot … a server.",
         body=ByVersion(action_bodies.types),
-        reply=_acted,
+        reply=shapes.acted,
         status=202,
         also=(200,),
         empty=(202, 204),
         support=APPROXIMATED,
         note="Each action is below, and in [actions.md](actions.md).",
     ),
-    "GET /servers/<server_id>/metadata": Described("Show the metadata.", reply=_METADATA),
+    "GET /servers/<server_id>/metadata": Described("Show the metadata.", reply=shapes.METADATA),
     "POST /servers/<server_id>/metadata": Described(
-        "Add metadata.", body=metadata.All, reply=_METADATA
+        "Add metadata.", body=metadata.All, reply=shapes.METADATA
     ),
     "PUT /servers/<server_id>/metadata": Described(
-        "Replace the metadata.", body=metadata.All, reply=_METADATA
+        "Replace the metadata.", body=metadata.All, reply=shapes.METADATA
     ),
-    "GET /servers/<server_id>/metadata/<key>": Described("Show an item.", reply=_META),
+    "GET /servers/<server_id>/metadata/<key>": Described("Show an item.", reply=shapes.META),
     "PUT /servers/<server_id>/metadata/<key>": Described(
-        "Set an item.", body=metadata.One, reply=_META
+        "Set an item.", body=metadata.One, reply=shapes.META
     ),
     "DELETE /servers/<server_id>/metadata/<key>": Described("Delete an item.", status=204),
-    "GET /servers/<server_id>/tags": Described("Show the tags.", reply=_TAGS, first=26),
+    "GET /servers/<server_id>/tags": Described("Show the tags.", reply=shapes.TAGS, first=26),
     "PUT /servers/<server_id>/tags": Described(
-        "Replace the tags.", body=tags.All, reply=_TAGS, first=26
+        "Replace the tags.", body=tags.All, reply=shapes.TAGS, first=26
     ),
     "DELETE /servers/<server_id>/tags": Described("Delete all tags.", status=204, first=26),
     "GET /servers/<server_id>/tags/<tag>": Described("Whether it is there.", status=204, first=26),
@@ -242,10 +103,10 @@ TABLE: dict[str, Described] = {
     ),
     "DELETE /servers/<server_id>/tags/<tag>": Described("Delete a tag.", status=204, first=26),
     "GET /servers/<server_id>/ips": Described(
-        "Show the addresses.", reply=plain(record(addresses=_ADDRESSES))
+        "Show the addresses.", reply=plain(record(addresses=shapes.ADDRESSES))
     ),
     "GET /servers/<server_id>/ips/<network>": Described(
-        "Show the addresses on one network.", reply=plain(_ADDRESSES)
+        "Show the addresses on one network.", reply=plain(shapes.ADDRESSES)
     ),
     "GET /servers/<server_id>/os-interface": Described(
         "List interfaces.", reply=listed("interfaceAttachments", shown(addresses.INTERFACE))
@@ -276,13 +137,14 @@ TABLE: dict[str, Described] = {
     "GET /servers/<server_id>/os-instance-actions": Described(
         "List what was done.",
         reply=listed("instanceActions", shown(instance_actions.ACTION_ITEM), "links"),
-        query=(*_PAGE, "changes-since", "changes-before"),
+        query=(*shapes.PAGE, "changes-since", "changes-before"),
     ),
     "GET /servers/<server_id>/os-instance-actions/<request_id>": Described(
-        "Show what was done, with its events.", reply=within("instanceAction", _action)
+        "Show what was done, with its events.", reply=within("instanceAction", shapes.action)
     ),
     "GET /servers/<server_id>/os-security-groups": Described(
-        "List the security groups.", reply=plain(record(security_groups=array(_SECURITY_GROUP)))
+        "List the security groups.",
+        reply=plain(record(security_groups=array(shapes.SECURITY_GROUP))),
     ),
     "GET /servers/<server_id>/diagnostics": Described(
         "Show diagnostics.", support=REFUSED, note="Ganeti has no figures of a guest."
@@ -294,24 +156,24 @@ TABLE: dict[str, Described] = {
     "GET /flavors": Described(
         "List flavors.",
         reply=listed("flavors", shown(documents.FLAVOR_ITEM), "flavors_links"),
-        query=(*_SORTED, "is_public", "minRam", "minDisk"),
+        query=(*shapes.SORTED, "is_public", "minRam", "minDisk"),
     ),
     "GET /flavors/detail": Described(
         "List flavors with all facts.",
         reply=listed("flavors", shown(documents.FLAVOR), "flavors_links"),
-        query=(*_SORTED, "is_public", "minRam", "minDisk"),
+        query=(*shapes.SORTED, "is_public", "minRam", "minDisk"),
     ),
-    "GET /flavors/<flavor_id>": Described("Show a flavor.", reply=_FLAVOR),
+    "GET /flavors/<flavor_id>": Described("Show a flavor.", reply=shapes.FLAVOR),
     "POST /flavors": Described(
         "Make a flavor.",
         body=flavor_changes.NewBody,
-        reply=_FLAVOR,
+        reply=shapes.FLAVOR,
         support=APPROXIMATED,
         note="Its id is a UUID, its disks are of the first volume type; there is no swap disk, no"
         " ephemeral disk and no rxtx factor.",
     ),
     "PUT /flavors/<flavor_id>": Described(
-        "Describe a flavor.", body=flavor_changes.DescribedBody, reply=_FLAVOR, first=55
+        "Describe a flavor.", body=flavor_changes.DescribedBody, reply=shapes.FLAVOR, first=55
     ),
     "DELETE /flavors/<flavor_id>": Described("Delete a flavor.", status=202),
     "POST /flavors/<flavor_id>/action": Described(
@@ -338,13 +200,13 @@ TABLE: dict[str, Described] = {
     # Key pairs
     "GET /os-keypairs": Described(
         "List key pairs.",
-        reply=listed("keypairs", _wrapped_keypair, "keypairs_links"),
-        query=(*_PAGE, "user_id"),
+        reply=listed("keypairs", shapes.wrapped_keypair, "keypairs_links"),
+        query=(*shapes.PAGE, "user_id"),
     ),
     "POST /os-keypairs": Described(
         "Keep a public key, or make a pair.",
         body=keypairs.Body,
-        reply=_keypair_made,
+        reply=shapes.keypair_made,
         status=201,
         also=(200,),
         support=APPROXIMATED,
@@ -360,12 +222,14 @@ TABLE: dict[str, Described] = {
     "GET /limits": Described(
         "Show limits and use.",
         reply=lambda minor, admin: record(
-            limits=record(rate=_NOTHING, absolute=limits.ABSOLUTE.schema(minor, admin))
+            limits=record(rate=shapes.NOTHING, absolute=limits.ABSOLUTE.schema(minor, admin))
         ),
         query=("tenant_id",),
     ),
-    "GET /os-quota-sets/<project_id>": Described("Show quotas.", reply=_QUOTA, query=("user_id",)),
-    "GET /os-quota-sets/<project_id>/defaults": Described("Show the defaults.", reply=_QUOTA),
+    "GET /os-quota-sets/<project_id>": Described(
+        "Show quotas.", reply=shapes.QUOTA, query=("user_id",)
+    ),
+    "GET /os-quota-sets/<project_id>/defaults": Described("Show the defaults.", reply=shapes.QUOTA),
     "GET /os-quota-sets/<project_id>/detail": Described(
         "Show quotas with what is used.",
         reply=within("quota_set", shown(quotas.QUOTA_SET_DETAIL)),
@@ -383,7 +247,7 @@ TABLE: dict[str, Described] = {
     "DELETE /os-quota-sets/<project_id>": Described(
         "Let the defaults count again.", status=202, query=("user_id",)
     ),
-    "GET /os-quota-class-sets/<class_id>": Described("Show the defaults.", reply=_CLASS),
+    "GET /os-quota-class-sets/<class_id>": Described("Show the defaults.", reply=shapes.CLASS),
     "PUT /os-quota-class-sets/<class_id>": Described(
         "Change the defaults.",
         body=quotas.ClassBody,
@@ -398,10 +262,12 @@ TABLE: dict[str, Described] = {
             lambda minor, admin: {"oneOf": [usage.TENANT_USAGE, usage.TENANT_USAGE_DETAIL]},
             "tenant_usages_links",
         ),
-        query=(*_PAGE, "start", "end", "detailed"),
+        query=(*shapes.PAGE, "start", "end", "detailed"),
     ),
     "GET /os-simple-tenant-usage/<project_id>": Described(
-        "Show the usage of a project.", reply=_usage_of_project, query=(*_PAGE, "start", "end")
+        "Show the usage of a project.",
+        reply=shapes.usage_of_project,
+        query=(*shapes.PAGE, "start", "end"),
     ),
     # Groups and zones
     "GET /os-server-groups": Described(
@@ -429,24 +295,26 @@ TABLE: dict[str, Described] = {
     # Machines
     "GET /os-hypervisors": Described(
         "List hypervisors.",
-        reply=_hypervisors(hypervisors.HYPERVISOR_ITEM, hypervisors.HYPERVISOR_ITEM_SERVERS),
-        query=(*_PAGE, "hypervisor_hostname_pattern", "with_servers"),
+        reply=shapes.hypervisor_list(
+            hypervisors.HYPERVISOR_ITEM, hypervisors.HYPERVISOR_ITEM_SERVERS
+        ),
+        query=(*shapes.PAGE, "hypervisor_hostname_pattern", "with_servers"),
         support=APPROXIMATED,
-        note=_ONE_HOST,
+        note=shapes.ONE_HOST,
     ),
     "GET /os-hypervisors/detail": Described(
         "List hypervisors with all facts.",
-        reply=_hypervisors(hypervisors.HYPERVISOR, hypervisors.HYPERVISOR_SERVERS),
-        query=(*_PAGE, "hypervisor_hostname_pattern", "with_servers"),
+        reply=shapes.hypervisor_list(hypervisors.HYPERVISOR, hypervisors.HYPERVISOR_SERVERS),
+        query=(*shapes.PAGE, "hypervisor_hostname_pattern", "with_servers"),
         support=APPROXIMATED,
-        note=_ONE_HOST,
+        note=shapes.ONE_HOST,
     ),
     "GET /os-hypervisors/<hypervisor_id>": Described(
         "Show a hypervisor.",
-        reply=_hosted,
+        reply=shapes.hosted,
         query=("with_servers",),
         support=APPROXIMATED,
-        note=_ONE_HOST,
+        note=shapes.ONE_HOST,
     ),
     "GET /os-hypervisors/statistics": Described(
         "Add all hypervisors up.",
@@ -474,14 +342,16 @@ TABLE: dict[str, Described] = {
         note="Each cluster is one nova-compute.",
     ),
     "GET /os-aggregates": Described(
-        "List aggregates.", reply=plain(record(aggregates=_NOTHING)), note="There are none."
+        "List aggregates.", reply=plain(record(aggregates=shapes.NOTHING)), note="There are none."
     ),
     "GET /os-migrations": Described(
-        "List migrations.", reply=plain(record(migrations=_NOTHING)), note="There are none."
+        "List migrations.", reply=plain(record(migrations=shapes.NOTHING)), note="There are none."
     ),
-    "GET /extensions": Described("List extensions.", reply=listed("extensions", plain(_EXTENSION))),
+    "GET /extensions": Described(
+        "List extensions.", reply=listed("extensions", plain(shapes.EXTENSION))
+    ),
     "GET /extensions/<alias>": Described(
-        "Show an extension.", reply=within("extension", plain(_EXTENSION))
+        "Show an extension.", reply=within("extension", plain(shapes.EXTENSION))
     ),
 }
 
@@ -492,11 +362,11 @@ def _object_of(minor: int) -> Schema:
 
 for _method, _path in hosts.OPERATORS:
     TABLE[f"{_method} {_path}"] = Described(
-        "Manage the machines.", support=REFUSED, note=_OPERATORS
+        "Manage the machines.", support=REFUSED, note=shapes.OPERATORS
     )
 for _path in hosts.GONE:
     TABLE[f"GET {_path}"] = Described(
         "What Compute once had.", support=REFUSED, note="410: it was removed from Compute."
     )
 
-REFERENCE = Reference("Compute", "/compute/v2.1", TABLE, FAULT, (MINIMUM, MAXIMUM))
+REFERENCE = Reference("Compute", "/compute/v2.1", TABLE, shapes.FAULT, (MINIMUM, MAXIMUM))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cyclades_tx.api.compute.openapi import ACTIONS
+from cyclades_tx.api.compute.shapes import ACTIONS
 from tests.api.compute.real_flows import real_servers
 
 DOCUMENT = "/openapi.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclades_tx.api.compute.openapi import ACTIONS
 from cyclades_tx.api.compute.refused_actions import REFUSED
+from cyclades_tx.api.compute.shapes import ACTIONS
 from cyclades_tx.api.reference import endpoints
 from tests.scenario.clients.page import CHAPTERS, every_row, render
 from tests.scenario.clients.table import SERVICES, Row, Sent, Ticks, refused, supported
