@@ -18,6 +18,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import types
@@ -70,6 +71,15 @@ class FailuresAtOnce:
         if report.failed and terminal is not None:
             terminal.write_sep("!", f"{report.when} {report.nodeid} {report.duration:.0f} s")
             terminal.write_line(report.longreprtext[-FAILURE_CHARACTERS:])
+
+
+def pytest_runtest_setup() -> None:
+    """Let the end of a process interrupt whoever waits for a thread.
+
+    Twisted has it otherwise. A thread that is traced for its coverage spins while a signal waits
+    for the main thread, and if that one waits for the thread, both do for ever (CPython 3.11).
+    """
+    signal.siginterrupt(signal.SIGCHLD, True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

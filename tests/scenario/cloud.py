@@ -25,6 +25,7 @@ from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
 from cyclades_tx.trial_seed import TrialCluster
+from tests.api.strict import misfit_on_the_wire
 from tests.real.ganeti import RealGaneti
 from tests.real.ports import free_port
 
@@ -309,6 +310,7 @@ class Client:
             }
         }
         self.token = ""
+        self._admin = name == "admin"
 
     def log_in(self) -> None:
         """Get a token."""
@@ -336,6 +338,10 @@ class Client:
         try:
             with urllib.request.urlopen(request, timeout=timeout) as reply:
                 text = reply.read()
+                wrong = misfit_on_the_wire(
+                    method, path, 96, self._admin, reply.status, text.decode()
+                )
+                assert not wrong, wrong
                 return reply.status, reply.headers, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             raise Refused(error.code, error.read().decode(errors="replace")) from None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -259,6 +260,12 @@ class Machine:
                 assert more, said
                 said += more
         return said.count(b"Ethernet controller")
+
+    def emulator(self) -> list[str]:
+        """The words with which its emulator was started."""
+        (pid,) = self.ganeti.home.glob(f"n1.*/var/run/ganeti/kvm-hypervisor/pid/{self.instance}")
+        words = Path(f"/proc/{pid.read_text().strip()}/cmdline").read_text()
+        return words.removesuffix("\0").split("\0")
 
     def guest_nics(self) -> list[str] | None:
         """The MAC addresses that the guest says it has; None: it says nothing yet."""
