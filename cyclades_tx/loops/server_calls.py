@@ -65,8 +65,8 @@ class ServerCalls:
                 boot_order=self._boot_order(),
             )
         if step.step in ("delete", CLEAN):
-            timeout = 0 if step.step == CLEAN else None
-            return lambda: cluster.remove_instance(name, trail, timeout)
+            # Nobody waits for the guest of a server that goes: Ganeti would, for two minutes.
+            return lambda: cluster.remove_instance(name, trail, 0)
         if step.step == "start":
             return lambda: cluster.start_instance(name, trail)
         if step.step == "stop":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jsonschema_rs
 
@@ -80,3 +82,58 @@ class StrictReplies:
         document = json.loads(body) if isinstance(body, bytes) else json.loads(json.dumps(body))
         first = next(iter(validator.iter_errors(document)), None)
         return "" if first is None else f"{first.message} at {first.instance_path}"[:600]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What paths of an endpoint look like, with or without a project's id and a suffix."""
+    for reference in REFERENCES:
+        rest = path.removeprefix(reference.prefix)
+        if rest != path:
+            inside = re.sub(r"<[^>]+>", "[^/]+", rest).rstrip("/")
+            return re.compile(rf"{reference.prefix}(/[0-9a-f]{{32}})?{inside}(\.json)?/?")
+    raise LookupError(path)
+
+
+#: Those without a variable part come first: ``servers/detail`` is no server.
+_PATTERNS = [
+    (method, _pattern(path), path)
+    for method, path in sorted(DESCRIBED, key=lambda key: (key[1].count("<"), key))
+]
+
+
+def misfit_on_the_wire(
+    method: str, url: str, minor: int, admin: bool, status: int, content: str
+) -> str:
+    """What is wrong with a reply that a client got of a process, in a sentence; "": nothing.
+
+    :param url: its path and query.
+    :param minor: of the microversion that the reply names; of no effect outside of Compute.
+    :param content: the body as text.
+    """
+    split = urlsplit(url)
+    known = next(
+        (path for verb, look, path in _PATTERNS if verb == method and look.fullmatch(split.path)),
+        None,
+    )
+    if known is None:
+        return ""
+    said = DESCRIBED[method, known]
+    where = f"{method} {url} of 2.{minor}: {status}"
+    if status >= 400:
+        reference = next(each for each in REFERENCES if known.startswith(each.prefix))
+        if reference.fault_content != JSON or not content:
+            return "" if status != 500 else where
+        validator = jsonschema_rs.validator_for(reference.fault)
+    else:
+        if status not in (said.status, *said.also, *said.empty):
+            return f"{where} is not in the document"
+        if not content:
+            return "" if said.reply is None or status in said.empty else f"{where} without a body"
+        if said.content != JSON:
+            return ""
+        partial = "fields" in parse_qs(split.query)
+        validator = _validator(method, known, minor, admin, partial)
+    if validator is None:
+        return f"{where}, a body where none is described: {content:.200}"
+    first = next(iter(validator.iter_errors(json.loads(content))), None)
+    return "" if first is None else f"{where}, {first.message} at {first.instance_path}"[:600]

@@ -25,10 +25,11 @@ from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
 from cyclades_tx.trial_seed import TrialCluster
+from tests.api.strict import misfit_on_the_wire
+from tests.forks import FORKS, TWISTD, Fork
 from tests.real.ganeti import RealGaneti
 from tests.real.ports import free_port
 
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
 
 
@@ -61,16 +62,13 @@ class Simulators:
             )
         self._config = folder / "simulators.toml"
         self._config.write_text("\n".join(tables))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Fork | None = None
 
     def start(self) -> None:
         """Start the process and wait until every cluster answers."""
         with (self.folder / "simulators.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*TWISTD, "ganeti-simulator", f"--config={self._config}"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._process = FORKS.start(
+                *(*TWISTD, "ganeti-simulator", f"--config={self._config}"), stdout=log, stderr=log
             )
         for cluster in self.clusters:
             until(partial(self._answers, cluster), "a simulated cluster answers", START_SECONDS)
@@ -239,7 +237,7 @@ class Service:
             f"total_ram_mib = 100000000\ndisk_gib = 100000000\n{more}"
             f'[log]\nfile = "{self.log}"\n'
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Fork | None = None
 
     @property
     def loaded(self) -> Config:
@@ -250,12 +248,11 @@ class Service:
         """Start it, to be killed at a crash point if one is given."""
         environment = {**os.environ, VARIABLE: str(crash_at)}
         with (self.folder / "service.err").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*TWISTD, "cyclades_tx", f"--config={self.config}"],
-                stdin=subprocess.DEVNULL,
+            self.process = FORKS.start(
+                *(*TWISTD, "cyclades_tx", f"--config={self.config}"),
                 stdout=log,
                 stderr=log,
-                env=environment,
+                environment=environment,
             )
         if wait:
             until(self.ready_or_dead, "the service is ready", START_SECONDS)
@@ -309,6 +306,7 @@ class Client:
             }
         }
         self.token = ""
+        self._admin = name == "admin"
 
     def log_in(self) -> None:
         """Get a token."""
@@ -336,6 +334,10 @@ class Client:
         try:
             with urllib.request.urlopen(request, timeout=timeout) as reply:
                 text = reply.read()
+                wrong = misfit_on_the_wire(
+                    method, path, 96, self._admin, reply.status, text.decode()
+                )
+                assert not wrong, wrong
                 return reply.status, reply.headers, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             raise Refused(error.code, error.read().decode(errors="replace")) from None
@@ -443,7 +445,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Non
         time.sleep(0.05)
 
 
-def end(process: subprocess.Popen[bytes] | None) -> None:
+def end(process: subprocess.Popen[bytes] | Fork | None) -> None:
     """End a process in order, and if that does not help without."""
     if process is None or process.poll() is not None:
         return

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.forks import FORKS
 from tests.real.ganeti import GANETIS
 from tests.scenario.cloud import Books, Client, RealClusters, Service, Simulators, ended
 
@@ -111,9 +110,5 @@ def _seed(cloud: Cloud) -> None:
         "clouds": str(cloud.folder / "clouds.yaml"),
         "url": cloud.service.url,
     }
-    subprocess.run(
-        [sys.executable, "-m", "tests.scenario.seeding"],
-        input=json.dumps(said).encode(),
-        check=True,
-        timeout=60,
-    )
+    done = FORKS.run("-m", "tests.scenario.seeding", given=json.dumps(said).encode())
+    assert done.returncode == 0, done.stderr

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.forks import FORKS
 from tests.real.ganeti import RealGaneti
 from tests.scenario.cloud import Client, RealClusters, Refused, until
 from tests.scenario.conftest import Cloud
@@ -101,22 +102,9 @@ def delete(client: Client, server: str) -> None:
 
 def register(cloud: Cloud, location: str) -> str:
     """Make an image known, as an operator does; return its id."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cyclades_tx.manage",
-            f"--config={cloud.service.config}",
-            "image-register",
-            f"--name={location}",
-            f"--location={location}",
-            "--output-format=json",
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = FORKS.run(
+        *("-m", "cyclades_tx.manage", f"--config={cloud.service.config}", "image-register"),
+        *(f"--name={location}", f"--location={location}", "--output-format=json"),
     )
     assert done.returncode == 0, done.stderr
     uuid = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
@@ -259,6 +247,12 @@ class Machine:
                 assert more, said
                 said += more
         return said.count(b"Ethernet controller")
+
+    def emulator(self) -> list[str]:
+        """The words with which its emulator was started."""
+        (pid,) = self.ganeti.home.glob(f"n1.*/var/run/ganeti/kvm-hypervisor/pid/{self.instance}")
+        words = Path(f"/proc/{pid.read_text().strip()}/cmdline").read_text()
+        return words.removesuffix("\0").split("\0")
 
     def guest_nics(self) -> list[str] | None:
         """The MAC addresses that the guest says it has; None: it says nothing yet."""

@@ -196,3 +196,35 @@ def test_a_guest_is_switched_off_for_a_rescue_and_boots_again(guest: Machine) ->
     assert drive() == ("disk", "")
     guest_has(guest, 1)
     assert cut_off() == before
+
+
+def test_a_guest_is_larger_after_a_resize_and_new_after_a_rebuild(
+    running: Ground, guest: Machine
+) -> None:
+    """The emulator is started with other CPUs and memory; a rebuilt one boots its guest again."""
+    running.cloud.books.rows(
+        "insert into flavor (name, vcpus, memory_mib, disk_gib, volume_type_id)"
+        " select 'larger', 2, 256, 2, volume_type_id from flavor where name = 'tiny'"
+    )
+    (larger,) = running.cloud.books.rows("select uuid::text from flavor where name = 'larger'")
+    (other,) = running.cloud.books.rows("select uuid::text from image where name = 'ubuntu-24.04'")
+
+    def emulated() -> tuple[str, str]:
+        words = guest.emulator()
+        return words[words.index("-smp") + 1], words[words.index("-m") + 1]
+
+    assert emulated() == ("1", "128")
+    guest.act("resize", {"flavorRef": larger.uuid})
+    guest.becomes("VERIFY_RESIZE")
+    guest_has(guest, 1)
+    assert emulated() == ("2", "256")
+    guest.act("revertResize")
+    guest.becomes("ACTIVE")
+    assert emulated() == ("1", "128")
+
+    guest.act("rebuild", {"imageRef": other.uuid})
+    guest.becomes("ACTIVE")
+    guest_has(guest, 1)
+    assert guest.installed() == "test:ubuntu-24.04"
+    assert len(same_on_both_sides(guest)) == guest.plugged() == 1
+    running.sound()

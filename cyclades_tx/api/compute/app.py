@@ -28,6 +28,7 @@ from cyclades_tx.api.compute import (
 )
 from cyclades_tx.api.compute import limits as limit_views
 from cyclades_tx.api.compute.openapi import REFERENCE
+from cyclades_tx.api.compute.queries import strict
 from cyclades_tx.api.compute.routes import SERVICE, Routes
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.flows.flavors import Flavors
@@ -60,7 +61,7 @@ def mount(
     """
     frame.mount("/compute", SERVICE)
     versions.mount(frame)
-    routes = Routes(frame)
+    routes = Routes(frame, strict)
     views = servers.Views(database, servers_flow, instance_prefix)
     views.mount(routes)
     actions.mount(routes, servers_flow, views, more_actions)

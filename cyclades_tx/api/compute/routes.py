@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from cyclades_tx.api.call import Call, Handler, Reply, Service
@@ -17,10 +18,16 @@ _PROJECT_ID = re.compile("[0-9a-f]{32}")
 
 
 class Routes:
-    """Adds endpoints below the version, with and without a project's id in the path."""
+    """Adds endpoints below the version, with and without a project's id in the path.
 
-    def __init__(self, frame: Frame) -> None:
+    :param around: what wraps a request's handler, by its method and path.
+    """
+
+    def __init__(
+        self, frame: Frame, around: Callable[[str, Handler], Handler] = lambda _, handler: handler
+    ) -> None:
         self._frame = frame
+        self._around = around
 
     def add(self, method: str, path: str, handler: Handler, **options: Any) -> None:
         """Add one endpoint.
@@ -29,6 +36,7 @@ class Routes:
         :param options: those of :meth:`Frame.endpoint`.
         """
         add = self._frame.endpoint
+        handler = self._around(f"{method} {path}", handler)
         add(SERVICE, method, ROOT + path, handler, slash=False, **options)
         old = f"{ROOT}/<string(length=32):url_project_id>{path}"
         add(SERVICE, method, old, _in_project(handler), slash=False, **options)

@@ -46,10 +46,14 @@ class Pauses:
 
 
 class Wire:
-    """Notes the requests of every client: method, path with query, action, status."""
+    """Notes the requests of every client: method, path with query, action, status.
+
+    :ivar replies: each request's method, path with query, minor microversion, status and body.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, str, int]] = []
+        self.replies: list[tuple[str, str, int, int, str]] = []
         self._send = requests.Session.send
 
     def watch(self) -> None:
@@ -62,6 +66,10 @@ class Wire:
             path = f"{url.path}?{url.query}" if url.query else url.path
             action = wire.action(request) if url.path.endswith("/action") else ""
             wire.sent.append((request.method, path, action, reply.status_code))
+            if not options.get("stream"):
+                said = reply.headers.get("OpenStack-API-Version", "compute 2.1")
+                minor = int(said.rpartition(".")[2])
+                wire.replies.append((request.method, path, minor, reply.status_code, reply.text))
             return reply
 
         requests.Session.send = send  # type: ignore[method-assign]
@@ -167,9 +175,9 @@ def serve(lines: Iterable[str], write: Callable[[str], Any]) -> None:
             write("{}\n")
             continue
         pauses.count = 0
-        wire.sent = []
+        wire.sent, wire.replies = [], []
         answer = shell(said["cloud"], said["words"]) if "words" in said else call(connections, said)
-        write(json.dumps({**answer, "requests": wire.sent}) + "\n")
+        write(json.dumps({**answer, "requests": wire.sent, "replies": wire.replies}) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.api.strict import misfit_on_the_wire
 from tests.scenario.clients.table import Sent, Ticks
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -45,11 +46,16 @@ class ClientProcess:
         self._rest = b""
 
     def ask(self, **said: Any) -> dict[str, Any]:
-        """Have a call made; return its answer."""
+        """Have a call made; return its answer. Every reply of the service fits its schema."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(said).encode() + b"\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._line(said))
+        admin = said.get("cloud") == "admin"
+        for method, url, minor, status, content in answer.pop("replies", ()):
+            assert not (wrong := misfit_on_the_wire(method, url, minor, admin, status, content)), (
+                wrong
+            )
         return answer
 
     def forget(self) -> None:
