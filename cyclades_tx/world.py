@@ -224,7 +224,7 @@ class World:
         self.vault.close()
         await self.clusters.close()
         self.passwords.close()
-        self.large_json.close()
+        await self.large_json.close()
         await self.database.close()
 
 

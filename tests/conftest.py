@@ -18,6 +18,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import types
@@ -48,6 +49,8 @@ LONGEST_WAIT_SECONDS = float(os.environ.get("LONGEST_WAIT_SECONDS", "600"))
 FAILURE_CHARACTERS = 6_000
 MEMORY_BYTES = 2_000_000_000
 STATE_PREFIX = "cyclades-tx-run-"
+#: Where the tests of many seconds are.
+LONG = ("tests/scenario/", "tests/bench/", "tests/api/generated/", "tests/api/test_concurrent")
 # For who looks for rare faults, and has hours.
 settings.register_profile("many", max_examples=1000)
 if settings.get_current_profile_name() == "default":
@@ -72,6 +75,15 @@ class FailuresAtOnce:
             terminal.write_line(report.longreprtext[-FAILURE_CHARACTERS:])
 
 
+def pytest_runtest_setup() -> None:
+    """Let the end of a process interrupt whoever waits for a thread.
+
+    Twisted has it otherwise. A thread that is traced for its coverage spins while a signal waits
+    for the main thread, and if that one waits for the thread, both do for ever (CPython 3.11).
+    """
+    signal.siginterrupt(signal.SIGCHLD, True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known."""
     config.addinivalue_line(
@@ -92,11 +104,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the files with real Ganeti clusters to one worker, the only one that starts any.
+    """Give the files with real Ganeti clusters to one worker, and those with other real parts.
 
-    Those with other real parts go to one, too, and those of each ``xdist_group``. (xdist's own
-    ``loadgroup`` marks the ids of tests, which pytest 9.2 does not let it do.) All other tests go
-    wherever there is time.
+    Those of an ``xdist_group`` go to one of their own. (xdist's own ``loadgroup`` marks the ids of
+    tests, which pytest 9.2 does not let it do.) All other tests go wherever there is time, the long
+    ones first, so that no worker is left with one in the end.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -105,14 +117,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     @functools.cache
     def group_of(file: str) -> str | None:
         text = (root / file).read_text()
-        named = re.search(r'xdist_group\("(\w+)"\)', text)
+        if named := re.search(r'xdist_group\("(\w+)"\)', text):
+            return named[1]
         if "pytest.mark.real" not in text:
-            return named and named[1]
+            return None
         return "ganeti" if "tests.real.ganeti" in text else "real"
 
     class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid.partition("::")[0]) or nodeid
+
+        def schedule(self) -> None:
+            """Hand out the first tests, then what takes long."""
+            begun = self.collection is not None
+            super().schedule()
+            if not begun:
+                # Groups have no "::" in their names.
+                for scope in sorted(
+                    self.workqueue, key=lambda scope: "::" in scope and not scope.startswith(LONG)
+                ):
+                    self.workqueue.move_to_end(scope)
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            """Forget what is done: it would be counted after each test that follows."""
+            super().mark_test_complete(node, item_index, duration)
+            scope = self._split_scope(self.registered_collections[node][item_index])
+            if all(self.assigned_work[node][scope].values()):
+                del self.assigned_work[node][scope]
 
     return ByGroup(config, log)
 

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 LargeJson = Callable[..., Awaitable[Any]]
@@ -24,7 +25,7 @@ class LargeJsonWorkers:
 
     Call it with the bytes; the awaited result is the parsed value, or ValueError is raised.
 
-    :param reactor: gets the results (IReactorFromThreads).
+    :param reactor: gets the results, and lends a thread for the end (IReactorThreads).
     :param processes: how many at most.
     """
 
@@ -59,11 +60,14 @@ class LargeJsonWorkers:
             )
         return self._pool
 
-    def close(self) -> None:
-        """End the processes; texts that still wait are dropped."""
+    async def close(self) -> None:
+        """End the processes; texts that still wait are dropped, one that is read is waited for."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # It waits for threads and processes: not where signals are handled.
+            await deferToThreadPool(
+                self._reactor, self._reactor.getThreadPool(), pool.shutdown, cancel_futures=True
+            )
 
 
 def parse(text: bytes) -> Any:

@@ -243,7 +243,7 @@ async def test_large_reply_is_parsed_in_a_worker(serve: Callable[..., Any]) -> N
         with pytest.raises(ValueError, match=r"\w"):
             await workers(b"[" * 200_000)
     finally:
-        workers.close()
+        await workers.close()
 
 
 def a_certificate() -> tuple[PrivateCertificate, str]:
@@ -347,7 +347,7 @@ async def test_many_instances_are_read_in_another_process(quick: Any) -> None:
         seen = {each.name: each for part in await client.instances_with("m-") for each in part}
         assert seen["m-7"] == await client.instance("m-7")
     finally:
-        workers.close()
+        await workers.close()
 
 
 def test_an_odd_reply_of_many_instances_is_told_as_such() -> None:

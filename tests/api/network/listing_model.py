@@ -273,7 +273,7 @@ class Asker:
 
     async def walk(self, more: list[tuple[str, str]], rel: str) -> list[list[Thing]]:
         """The pages from here on, by the links of one kind; without pages asked for it is one."""
-        path = f"{VERSION}/{self._model.plural}?{urlencode([*self._rest, *more])}"
+        path = f"{VERSION}/{self._model.plural.replace('_', '-')}?{urlencode([*self._rest, *more])}"
         pages: list[list[Thing]] = []
         while True:
             answer = await self._wire.ask(path, self._who)

@@ -122,7 +122,7 @@ async def test_lists_of_security_groups(network: Any, database: Any) -> None:
     filters |= {"stateful": model.boolean("stateful"), "shared": model.boolean("shared")}
     keys = (*OWN_KEYS, "stateful")
     await model.check_model(
-        network, Model("security-groups", people, made_of, filters, keys, fill, mine_only(people))
+        network, Model("security_groups", people, made_of, filters, keys, fill, mine_only(people))
     )
 
 
@@ -135,7 +135,8 @@ def _rule_row(number: int, group_id: int, **said: Any) -> dict[str, Any]:
         "ethertype": "IPv4",
         "protocol": None,
         "port_range_min": None,
-        "port_range_max": None,
+        # No two are the same.
+        "port_range_max": 1000 + number,
         "remote_prefix": None,
         "description": "",
         "created_at": at(0),
@@ -224,7 +225,7 @@ async def test_lists_of_rules(network: Any, database: Any) -> None:
     )  # fmt: skip
     await model.check_model(
         network,
-        Model("security-group-rules", people, made_of, filters, keys, fill, mine_only(people)),
+        Model("security_group_rules", people, made_of, filters, keys, fill, mine_only(people)),
     )
 
 
