@@ -319,7 +319,7 @@ async def test_a_queue_mended_by_hand_is_taken_up(
     consumer = broker.consume(queue.name, 5, received)
     await until(lambda: told.word("406 PRECONDITION_FAILED"))
     await sleep(0.5)
-    assert sum("406" in why for _, why in told) == 1
+    assert sum("406 PRECONDITION_FAILED" in why for _, why in told) == 1
     connection.channel().queue_delete(prefix + "q")
     connection.close()
     await until(lambda: consumer.attached)
