@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.real.ports import free_port
 from tests.scenario.clients.people import typed
 
 START_SECONDS = 30.0
+KNOWN_SECONDS = 10.0
 
 
 class Refused(Exception):
@@ -259,6 +260,17 @@ class Service:
             until(self.ready_or_dead, "the service is ready", START_SECONDS)
             errors = self.folder / "service.err"
             assert crash_at or not self.dead(), errors.read_text()[-2000:]
+            with suppress(AssertionError, psycopg2.Error):
+                # Unless a cluster is away from the beginning: then it is what the test is about.
+                until(self.knows_clusters_or_dead, "every cluster was asked", KNOWN_SECONDS)
+
+    def knows_clusters_or_dead(self) -> bool:
+        """Whether it has asked every cluster what it is, or has ended."""
+        dsn = (self.folder / "dsn").read_text()
+        with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute("select count(*) from cluster where disk_templates = '{}'")
+            (unknown,) = cursor.fetchone() or (0,)
+        return unknown == 0 or self.dead()
 
     def ready_or_dead(self) -> bool:
         """Whether it answers, or has ended."""
