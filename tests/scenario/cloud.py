@@ -384,11 +384,19 @@ class Books:
 
     def rows(self, sql: str, *args: Any) -> list[Any]:
         """Run a statement of one's own."""
-        if self._connection is None or self._connection.closed:
-            self._connection = psycopg2.connect(
-                self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor
-            )
-            self._connection.autocommit = True
+        if self._connection is not None:
+            try:
+                return self._rows(sql, args)
+            except psycopg2.OperationalError:
+                # A test of another module has stopped the server meanwhile, and started it.
+                self._connection.close()
+        self._connection = psycopg2.connect(
+            self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor
+        )
+        self._connection.autocommit = True
+        return self._rows(sql, args)
+
+    def _rows(self, sql: str, args: tuple[Any, ...]) -> list[Any]:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, args)
             return cursor.fetchall() if cursor.description else []
@@ -397,6 +405,7 @@ class Books:
         """Look no more."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def open_operations(self) -> list[Any]:
         """What is still in motion."""
