@@ -15,12 +15,13 @@ SOURCES := $(shell find cyclades_tx twisted -type f -not -name '*.pyc' -not -nam
 # `make test ARGS="tests/model -k quota"` runs a part, in one process; the coverage bar holds for
 # the whole only.
 ARGS ?=
+FUZZ_SECONDS ?= 600
 # So many tests at a time when all are run.
 WORKERS ?= 4
 # Where nobody watches, a run in which much is broken ends and says so.
 LIMITS := $(if $(filter true,$(CI)),--maxfail=15)
 
-.PHONY: help run run-ganeti test bench lint clean
+.PHONY: help run run-ganeti test bench fuzz lint clean
 
 help: ## show this list
 	@echo 'make TARGET [PORT=8774] [STATE=./var] [PYTHON=python3]'
@@ -35,6 +36,9 @@ run-ganeti: $(VENV)/.service ## the same with two real Ganeti clusters (Debian, 
 
 test: $(VENV)/.tools ## run all tests in random order; with CI=true or REAL=1 the real parts too
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --cov --cov-report=term --durations=30 $(LIMITS))
+
+fuzz: $(VENV)/.tools ## send spoiled bytes to the console proxy for FUZZ_SECONDS=600
+	@$(BIN)/python -m tests.console.fuzz --seconds '$(FUZZ_SECONDS)'
 
 bench: $(VENV)/.tools ## measure the service beside a bare Klein handler
 	@$(BIN)/python -m bench

@@ -23,7 +23,7 @@ setup(
     # ``twisted.plugins`` is named by hand: it holds our plugin and must never get an
     # __init__.py, which would overwrite Twisted's own.
     packages=[*find_packages(include=["cyclades_tx", "cyclades_tx.*"]), "twisted.plugins"],
-    package_data={"cyclades_tx": ["py.typed", "**/*.sql", "**/*.xml"]},
+    package_data={"cyclades_tx": ["py.typed", "**/*.sql", "**/*.xml", "console_page/**/*"]},
     zip_safe=False,
     install_requires=[
         "Twisted[tls,websocket] >= 26.10",

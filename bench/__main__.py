@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import creates, drain, idle, lists, load, reconcile
+from bench import consoles, creates, drain, idle, lists, load, reconcile, uploads
 from bench.cloud import ROOT, Cloud
 from bench.figures import Figure, table
 from bench.reads import Reads
@@ -69,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     figures += drain.alone()
     figures += reconcile.alone()
     figures += lists.alone(seconds=said.seconds)
+    figures += consoles.alone()
+    figures += uploads.alone()
     took = time.monotonic() - begun
     facts = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

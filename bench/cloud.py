@@ -197,10 +197,14 @@ class Cloud:
     """All of it, in one folder that may be thrown away afterwards.
 
     :param job_seconds: how long a job of a simulated cluster takes.
+    :param more: more tables of the service's configuration.
     """
 
-    def __init__(self, folder: Path, clusters: int = 4, job_seconds: float = 0.5) -> None:
+    def __init__(
+        self, folder: Path, clusters: int = 4, job_seconds: float = 0.5, more: str = ""
+    ) -> None:
         self.folder = folder
+        self._more = more
         self.port = free_port()
         self.admin_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -223,7 +227,7 @@ class Cloud:
             f"[[listen]]\nport = {self.port}\n[admin]\nport = {self.admin_port}\n"
             f'[database]\ndsn_file = "dsn"\npool_max = {CONNECTIONS}\n'
             '[ganeti]\nkeyring_file = "keyring"\n'
-            f'{_QUOTA}[log]\nfile = "service.json"\n'
+            f'{_QUOTA}{self._more}[log]\nfile = "service.json"\n'
         )
         self._simulators.start()
         self._seed()

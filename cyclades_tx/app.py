@@ -9,16 +9,20 @@ from __future__ import annotations
 import gc
 import os
 import random
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
+from OpenSSL import crypto
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python import usage
@@ -26,17 +30,21 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from cyclades_tx import limits, log
+from cyclades_tx.api import console as console_page
 from cyclades_tx.api import operator, vmapi
 from cyclades_tx.api.admin import AdminResource
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.call import Service as Dialect
 from cyclades_tx.api.compute import app as compute
+from cyclades_tx.api.compute import consoles as compute_consoles
 from cyclades_tx.api.compute import interfaces
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.events import Streams
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.identity import app as identity
+from cyclades_tx.api.identity.address import ClientAddress
 from cyclades_tx.api.image import app as image
+from cyclades_tx.api.image.data import Data as ImageBytes
 from cyclades_tx.api.network import app as network
 from cyclades_tx.api.network.floating_ips import FloatingIpWriter
 from cyclades_tx.api.network.networks import NetworkWriter
@@ -48,26 +56,43 @@ from cyclades_tx.api.network.subnets import SubnetWriter
 from cyclades_tx.api.network.writing import IWriter
 from cyclades_tx.api.replays import Replays
 from cyclades_tx.api.site import ApiSite
+from cyclades_tx.api.volume import app as volume
 from cyclades_tx.config import Config
+from cyclades_tx.console.limits import ConsoleLimits
+from cyclades_tx.console.proxy import ViewerPort
+from cyclades_tx.console.screen import over_tcp
+from cyclades_tx.console.sessions import Consoles
+from cyclades_tx.console.websocket import ConsoleSocket
 from cyclades_tx.errors import ConfigError, SchemaError, Unavailable
 from cyclades_tx.flows.facts import FactConsumer, queues
 from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.health import Health
-from cyclades_tx.identity.catalog import Catalog
+from cyclades_tx.identity.catalog import ALL_SERVICES, Catalog
+from cyclades_tx.image_store.interfaces import IImageStore
 from cyclades_tx.lag import LagSampler, period_seconds
 from cyclades_tx.loops.books import Books
 from cyclades_tx.loops.clusters import Drive, Drives
+from cyclades_tx.loops.consoles import ConsoleWatch
 from cyclades_tx.loops.elsewhere import Elsewhere
+from cyclades_tx.loops.images import Images
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.loops.outbox import Publisher
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.mq.broker import Broker
 from cyclades_tx.mq.interfaces import BrokerError
+from cyclades_tx.sections import ConsoleSection
+from cyclades_tx.store import image_data
 from cyclades_tx.store.migrations import check_schema
+from cyclades_tx.vault import params_name
 from cyclades_tx.world import World
 
 #: How often what has expired is thrown away.
 SWEEP_SECONDS = 60.0
+
+_CERTIFICATES = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+#: How long a node may take to accept the connection of a console.
+CONSOLE_CONNECT_SECONDS = 10.0
 
 #: How long the start waits for a database that is not there yet.
 START_PATIENCE_SECONDS = 60.0
@@ -134,11 +159,14 @@ class Cyclades(MultiService):
         self._leases: Leases | None = None
         self._drives: Drives | None = None
         self._books: Books | None = None
+        self._images: Images | None = None
         self._starting: Deferred[None] | None = None
         self._sweeping: LoopingCall | None = None
         self._consumer: FactConsumer | None = None
         self._publisher: Publisher | None = None
         self._streams: Streams | None = None
+        self._consoles: Consoles | None = None
+        self._console_watch: ConsoleWatch | None = None
 
     def startService(self) -> None:
         """Begin; what has to be waited for is waited for in the background."""
@@ -158,6 +186,8 @@ class Cyclades(MultiService):
         roles = world.config.server.roles
         if "api" in roles or "vmapi" in roles:
             world.identity.start()
+        if {"api", "vmapi"} & set(roles) and world.image_data.store is not None:
+            await self._start_images(world.image_data.store)
         if "loops" in roles:
             await self._start_loops()
         if {"api", "loops", "events"} & set(roles):
@@ -169,8 +199,10 @@ class Cyclades(MultiService):
             self._start_consumer(world.broker)
         if world.config.admin.port:
             await self._start_admin()
-        if "api" in roles or "vmapi" in roles:
-            frame = api(world, roles)
+        if "console" in roles:
+            await self._start_consoles()
+        if {"api", "vmapi", "console"} & set(roles):
+            frame = api(world, roles, self._consoles)
             if "api" in roles:
                 self._streams = Streams(
                     world.reactor,
@@ -194,6 +226,25 @@ class Cyclades(MultiService):
         gc.collect()
         gc.freeze()
         LagSampler(world.reactor, world.metrics.lag, period_seconds()).setServiceParent(self)
+
+    async def _start_consoles(self) -> None:
+        world, section = self.world, self.world.config.console
+        limits = ConsoleLimits(
+            sessions=section.sessions_per_process,
+            sessions_per_user=section.sessions_per_user,
+            idle_seconds=section.idle_seconds,
+        )
+        reach = over_tcp(world.reactor, CONSOLE_CONNECT_SECONDS)
+        self._consoles = Consoles(world.reactor, world.consoles, reach, limits)
+        self._consoles.start()
+        self._console_watch = ConsoleWatch(
+            world.reactor, world.database, self._consoles, world.consoles.sweep
+        )
+        self._console_watch.start()
+        if section.viewer_port:
+            viewers = ViewerPort(self._consoles, _viewer_tls(section), section.viewer_plain)
+            endpoint = serverFromString(world.reactor, section.endpoint)
+            self._ports.append(await endpoint.listen(viewers))
 
     async def _schema(self) -> None:
         """Wait for the database for a while, then check its schema."""
@@ -232,6 +283,22 @@ class Cyclades(MultiService):
         self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
         self._sweeping.clock = world.reactor
         self._sweeping.start(SWEEP_SECONDS)
+
+    async def _start_images(self, store: IImageStore) -> None:
+        """Get the data of images ready, and sweep up what a process before this one left."""
+        world, section = self.world, self.world.config.image
+        await store.prepare(await image_data.identity(world.database))
+        self._images = Images(
+            world.reactor,
+            world.database,
+            store,
+            world.image_data.active,
+            section.upload_silence_seconds,
+            section.sweep_seconds,
+            section.orphan_grace_seconds,
+            random.Random(),
+        )
+        self._images.start()
 
     def _start_consumer(self, broker: Broker) -> None:
         world = self.world
@@ -275,7 +342,7 @@ class Cyclades(MultiService):
             return world.keyring.decrypt("config_token", uuid, bytes.fromhex(sealed))
 
         def config_url(token: str) -> str:
-            return f"{world.config.vmapi_url}/v1.0/server-params/{token}"
+            return f"{world.config.vmapi_url}/v1.0/server-params/{params_name(token)}"
 
         return Drive(
             world.reactor,
@@ -292,6 +359,8 @@ class Cyclades(MultiService):
             random.Random(),
             world.metrics.drift,
             Elsewhere(world.reactor, world.database, world.clusters.questions, row.id),
+            world.servers.first_boots.rearm,
+            world.signer.locate,
         )
 
     async def _start_admin(self) -> None:
@@ -337,10 +406,16 @@ class Cyclades(MultiService):
             await _done(port.stopListening())
         if self._streams is not None:
             self._streams.stop()
+        if self._console_watch is not None:
+            await self._console_watch.stop()
+        if self._consoles is not None:
+            await self._consoles.stop()
         if self._sweeping is not None and self._sweeping.running:
             self._sweeping.stop()
         if self._books is not None:
             await self._books.stop()
+        if self._images is not None:
+            await self._images.stop()
         if self._leases is not None:
             await self._leases.stop()
         if self._drives is not None:
@@ -362,8 +437,11 @@ async def _done(value: Any) -> None:
         await value
 
 
-def api(world: World, roles: tuple[str, ...]) -> Frame:
-    """The services that users speak to."""
+def api(world: World, roles: tuple[str, ...], consoles: Consoles | None = None) -> Frame:
+    """The services that users speak to.
+
+    :param consoles: the sessions of this process; None: it relays none.
+    """
     config = world.config
     frame = Frame(
         world.reactor,
@@ -373,8 +451,13 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
         Replays(world.database, world.keyring),
     )
     _mount_health(frame)
+    if consoles is not None:
+        address = ClientAddress(config.server.trusted_proxies)
+        socket = ConsoleSocket(consoles, [config.public_url], address.of)
+        console_page.mount(frame, socket)
+    image_bytes = ImageBytes(world.reactor, world.image_data, config.server.request_timeout_seconds)
     if "vmapi" in roles:
-        vmapi.mount(frame, world.vault)
+        vmapi.mount(frame, world.vault, image_bytes.fetch)
     if "api" in roles:
         identity.mount(
             frame,
@@ -382,7 +465,7 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             world.identity,
             world.people,
             world.credentials,
-            Catalog(config.public_url, config.identity.region),
+            Catalog(config.public_url, config.identity.region, ALL_SERVICES),
             trusted_proxies=config.server.trusted_proxies,
         )
         operator.mount(frame, world.servers)
@@ -394,9 +477,12 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             instance_prefix=config.ganeti.instance_prefix,
             limits=config.quota.limits(),
             interfaces_flow=world.interfaces,
-            more_actions=interfaces.actions(
-                world.interfaces, world.floating_ips, world.security_groups
-            ),
+            volumes_flow=world.volume_attachments,
+            more_actions={
+                **interfaces.actions(world.interfaces, world.floating_ips, world.security_groups),
+                **compute_consoles.actions(world.consoles, _viewers(config)),
+            },
+            consoles_flow=world.consoles,
         )
         network.mount(
             frame,
@@ -405,8 +491,40 @@ def api(world: World, roles: tuple[str, ...]) -> Frame:
             network_writers(world),
             world.network_tags,
         )
-        image.mount(frame, world.database)
+        image.mount(frame, world.database, image_bytes)
+        volume.mount(frame, world.database, world.volumes, limits=config.quota.limits())
     return frame
+
+
+def _viewers(config: Config) -> tuple[str, int] | None:
+    """Where VNC viewers connect to, as users are told."""
+    port = config.console.viewer_port
+    return (config.viewer_host, port) if port else None
+
+
+def _viewer_tls(section: ConsoleSection) -> CertificateOptions | None:
+    """What makes TLS connections with VNC viewers.
+
+    :raise ConfigError: when certificate or key are no PEM.
+    """
+    if not section.viewer_tls_key_file:
+        return None
+    try:
+        certificate = Path(section.viewer_tls_certificate_file).read_bytes()
+        key = Path(section.viewer_tls_key_file).read_bytes()
+        ours = PrivateCertificate.loadPEM(certificate + b"\n" + key)
+        chain = _CERTIFICATES.findall(
+            Path(section.viewer_tls_chain_file).read_bytes()
+            if section.viewer_tls_chain_file
+            else b""
+        )
+        return CertificateOptions(
+            privateKey=ours.privateKey.original,
+            certificate=ours.original,
+            extraCertChain=[Certificate.loadPEM(each).original for each in chain],
+        )
+    except (OSError, ValueError, crypto.Error) as error:
+        raise ConfigError(f"console.viewer_tls_certificate_file: {error}") from None
 
 
 def network_writers(world: World) -> dict[str, IWriter]:

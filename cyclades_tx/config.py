@@ -28,10 +28,12 @@ from cyclades_tx.sections import (
     ROLES,
     AdminSection,
     BrokerSection,
+    ConsoleSection,
     DatabaseSection,
     EventsSection,
     GanetiSection,
     IdentitySection,
+    ImageSection,
     ListenSection,
     LogSection,
     OperationsSection,
@@ -48,10 +50,12 @@ __all__ = [
     "AdminSection",
     "BrokerSection",
     "Config",
+    "ConsoleSection",
     "DatabaseSection",
     "EventsSection",
     "GanetiSection",
     "IdentitySection",
+    "ImageSection",
     "ListenSection",
     "LogSection",
     "OperationsSection",
@@ -76,6 +80,8 @@ class Config(Section, frozen=True):
     vmapi: VmapiSection = VmapiSection()
     quota: QuotaSection = QuotaSection()
     events: EventsSection = EventsSection()
+    console: ConsoleSection = ConsoleSection()
+    image: ImageSection = ImageSection()
     broker: BrokerSection = BrokerSection()
     log: LogSection = LogSection()
 
@@ -88,6 +94,11 @@ class Config(Section, frozen=True):
     def vmapi_url(self) -> str:
         """What a machine puts before ``/v1.0/server-params/…``, without a slash at the end."""
         return (self.server.vmapi_url or self.public_url + "/vmapi").rstrip("/")
+
+    @property
+    def viewer_host(self) -> str:
+        """The host that users give to their VNC viewers."""
+        return self.console.viewer_host or urlsplit(self.public_url).hostname or ""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Config:
@@ -142,7 +153,8 @@ def _absolute_files(raw: dict[str, Any], folder: Path) -> None:
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, dict):
                 _absolute_files(table, folder)
-        if (key == "file" or key.endswith("_file")) and isinstance(value, str) and value:
+        is_path = key in ("file", "directory") or key.endswith("_file")
+        if is_path and isinstance(value, str) and value:
             raw[key] = str(folder / value)
 
 
@@ -181,7 +193,11 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
         yield "database.pool_min", f"must be at most pool_max ({database.pool_max})"
     if config.ganeti.keyring_file:
         yield from _unreadable("ganeti.keyring_file", config.ganeti.keyring_file)
+    for network in config.image.private_networks:
+        if not _is_network(network):
+            yield "image.private_networks", f"{network!r} is not an IP address or network"
     yield from _broker_complaints(config.broker)
+    yield from _console_complaints(config.console)
     if vmapi.store == "memory" and server.processes > 1:
         yield "vmapi.store", 'must be "memcached" when server.processes is more than 1'
     if vmapi.store == "memcached" and not vmapi.memcached_servers:
@@ -202,6 +218,23 @@ def _broker_complaints(broker: BrokerSection) -> Iterator[tuple[str, str]]:
         path = getattr(broker, name)
         if path and not os.access(path, os.R_OK):
             yield f"broker.{name}", f"{path} is not a file that can be read"
+
+
+def _console_complaints(console: ConsoleSection) -> Iterator[tuple[str, str]]:
+    if not _is_address(console.viewer_address):
+        yield "console.viewer_address", f"{console.viewer_address!r} is not an IP address"
+    if bool(console.viewer_tls_certificate_file) != bool(console.viewer_tls_key_file):
+        yield "console.viewer_tls_key_file", "certificate and key are given together or not at all"
+    if console.viewer_tls_chain_file and not console.viewer_tls_key_file:
+        yield "console.viewer_tls_chain_file", "needs the certificate and the key"
+    if console.viewer_tls_key_file:
+        yield from _unreadable("console.viewer_tls_key_file", console.viewer_tls_key_file)
+    for name in ("viewer_tls_certificate_file", "viewer_tls_chain_file"):
+        path = getattr(console, name)
+        if path and not os.access(path, os.R_OK):
+            yield f"console.{name}", f"{path} is not a file that can be read"
+    if console.viewer_port and not (console.viewer_plain or console.viewer_tls_key_file):
+        yield "console.viewer_plain", "must be true as long as there is no certificate for viewers"
 
 
 def _unreadable(key: str, path: str) -> Iterator[tuple[str, str]]:

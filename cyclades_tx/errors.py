@@ -69,6 +69,12 @@ class Conflict(CycladesError):
         self.reason = reason
 
 
+class Gone(CycladesError):
+    """It was there when the request began, and is no more."""
+
+    code = "gone"
+
+
 class OverQuota(CycladesError):
     """The project's limit of a resource would be passed.
 

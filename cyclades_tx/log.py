@@ -55,6 +55,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     # Operations; ``end`` is how one ended.
     "operation.submitted": ("kind", "server_id", "network_id", "job_id"),
     "operation.adopted": ("kind", "server_id", "network_id", "job_id"),
+    "operation.rearmed": ("kind",),
     "operation.waits": ("kind", "server_id", "network_id", "reason"),
     "operation.ended": ("kind", "server_id", "network_id", "end", "reason", "seconds"),
     "operation.late": ("kind", "server_id", "network_id", "age_seconds"),
@@ -99,6 +100,24 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "events.not_read": ("reason",),
     "events.stream_failed": (),
     "events.token_not_checked": ("reason",),
+    # Consoles.
+    "console.opened": ("session_id", "server_id", "user_id", "project_id", "client", "kind"),
+    "console.refused": ("client", "reason"),
+    "console.not_reached": ("session_id", "server_id", "reason", "said"),
+    "console.ended": ("session_id", "server_id", "user_id", "reason", "bytes_in", "bytes_out"),
+    "console.tickets_failed": (),
+    "console.not_located": ("server_id", "reason"),
+    "console.not_opened": ("reason",),
+    "console.end_not_told": ("session_id",),
+    "console.failed": ("client",),
+    # The data of images.
+    "image.not_imported": ("image", "reason"),
+    "image.import_failed": ("image",),
+    "image.object_missing": ("image",),
+    "image.not_sent": (),
+    "image.upload_given_up": ("image", "reason"),
+    "image.data_removed": ("image",),
+    "image.leftover_removed": ("name",),
     # The broker.
     "broker.connected": ("place",),
     "broker.lost": ("reason", "retry_seconds"),

@@ -34,6 +34,9 @@ _OneNetwork = Annotated[str, Meta(pattern=f"^({_NETWORK})$")]
 #: A network, or several of which one is taken.
 NetworkChoice = _OneNetwork | tuple[_OneNetwork, ...]
 
+#: The beginning of a URL: at least a scheme and a host.
+Beginning = Annotated[str, Meta(max_length=1000, pattern=r"^(https?|pithos|file)://[!-~]+$")]
+
 #: Larger files are refused unread; a real one has a few kilobytes.
 MAX_FILE_BYTES = 1_048_576
 
@@ -362,6 +365,73 @@ class EventsSection(Section, frozen=True):
     unsent_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 1_048_576
     streams_per_project: Positive = 20
     streams_per_process: Positive = 1000
+
+
+class ConsoleSection(Section, frozen=True):
+    """Consoles: the screens of machines, in browsers and in VNC viewers.
+
+    :ivar ticket_seconds: how long a ticket, or a viewer's password, waits to be used.
+    :ivar session_seconds: the longest session; the page opens another by itself.
+    :ivar idle_seconds: silence in both directions after which a session ends.
+    :ivar sessions_per_user: most sessions of one user.
+    :ivar sessions_per_process: most sessions in one process.
+    :ivar viewer_port: where VNC viewers connect; 0: browsers only.
+    :ivar viewer_address: an IPv4 or IPv6 address of this machine, for viewer_port.
+    :ivar viewer_host: what users are told to connect to; empty: the host of public_url.
+    :ivar viewer_tls_certificate_file: PEM with the certificate for viewers that speak TLS.
+    :ivar viewer_tls_key_file: PEM with its private key, mode 0600 or stricter.
+    :ivar viewer_tls_chain_file: PEM with the intermediate certificates, if there are any.
+    :ivar viewer_plain: whether viewers may also connect without TLS.
+    """
+
+    ticket_seconds: Annotated[float, Meta(ge=5.0, le=3600.0)] = 60.0
+    session_seconds: Annotated[float, Meta(ge=60.0, le=604_800.0)] = 43_200.0
+    idle_seconds: Annotated[float, Meta(ge=10.0, le=604_800.0)] = 3600.0
+    sessions_per_user: Positive = 20
+    sessions_per_process: Positive = 1000
+    viewer_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    viewer_address: Text = "127.0.0.1"
+    viewer_host: Text = ""
+    viewer_tls_certificate_file: Text = ""
+    viewer_tls_key_file: Text = ""
+    viewer_tls_chain_file: Text = ""
+    viewer_plain: bool = True
+
+    @property
+    def endpoint(self) -> str:
+        """The viewers' address in Twisted's endpoint language."""
+        family = "tcp6" if ":" in self.viewer_address else "tcp"
+        return f"{family}:{self.viewer_port}:interface={_quoted(self.viewer_address)}"
+
+
+class ImageSection(Section, frozen=True):
+    """Where the data of images lie, and from where they may come.
+
+    :ivar directory: where data that users send are kept, the same for every process with the role
+        ``api`` or ``vmapi``; empty: users cannot send any.
+    :ivar max_image_gib: the largest image.
+    :ivar project_gib: what the images of one project may take together; 0: any amount.
+    :ivar threads: how many images are written and read at the very same moment.
+    :ivar upload_silence_seconds: after this an upload whose process has ended is given up, and its
+        image waits for data again.
+    :ivar sweep_seconds: period of the search for what was left behind.
+    :ivar orphan_grace_seconds: how long whole data that no image has are left alone.
+    :ivar signed_url_seconds: how long clusters may fetch an image for a new machine.
+    :ivar locations: beginnings of URLs from which users may have images fetched, such as
+        ``https://images.example.org/linux``; empty: none.
+    :ivar private_networks: networks that are not public, to which such a URL may lead all the same.
+    """
+
+    directory: Text = ""
+    max_image_gib: Annotated[int, Meta(ge=1, le=1_048_576)] = 100
+    project_gib: Annotated[int, Meta(ge=0, le=1_048_576)] = 500
+    threads: Annotated[int, Meta(ge=1, le=64)] = 4
+    upload_silence_seconds: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
+    sweep_seconds: Seconds = 60.0
+    orphan_grace_seconds: Annotated[float, Meta(ge=0.0, le=31_536_000.0)] = 3600.0
+    signed_url_seconds: Annotated[float, Meta(ge=60.0, le=604_800.0)] = 7200.0
+    locations: tuple[Beginning, ...] = ()
+    private_networks: tuple[Text, ...] = ()
 
 
 class BrokerSection(Section, frozen=True):

@@ -103,7 +103,7 @@ class Trial:
             tables.append(
                 f'[[cluster]]\nname = "{name}"\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
                 f'credentials_file = "{users}"\nstate = "{self.state / f"ganeti{number}.state"}"\n'
-                "job_seconds = 2.0\nsync = true\n"
+                "job_seconds = 2.0\nsync = true\nscreens = true\n"
             )
             clusters.append(
                 TrialCluster(name, "http", "127.0.0.1", port, username, password, None, "kvm")
@@ -183,6 +183,7 @@ class Trial:
             f"[admin]\nport = {_any_port()}\n\n"
             '[database]\ndsn_file = "dsn"\n\n'
             '[ganeti]\nkeyring_file = "keyring"\npoll_idle_seconds = 3.0\n\n'
+            '[image]\ndirectory = "images"\n\n'
             '[log]\nfile = "cyclades_tx.log"\n',
         )
 
@@ -254,7 +255,7 @@ class Trial:
             "Three commands to try, in another terminal:\n\n"
             f"  export OS_CLIENT_CONFIG_FILE={shown} OS_CLOUD=demo\n"
             "  openstack server create --flavor tiny --image debian-12 --wait first\n"
-            "  openstack server list --long\n\n"
+            "  openstack console url show --novnc first\n\n"
             "Ctrl-C stops it; the next run finds everything again.",
             flush=True,
         )

@@ -2,12 +2,17 @@
 
 The key of a secret is the SHA-256 of its token, so neither a listing of keys nor a comparison
 tells the token.
+
+A first boot has one token and up to five secrets: the parameters for the host, under a name that
+is made of the token and does not tell it, and the files that the machine itself asks for.
 """
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -43,6 +48,9 @@ class ISecretStore(Interface):
     async def drop(token: str) -> None:
         """Forget a secret."""
 
+    def lost_before() -> float | None:
+        """Whatever was put away before this moment is gone; seconds since 1970, None: not known."""
+
     def close() -> None:
         """Let go of what is held open."""
 
@@ -62,6 +70,7 @@ class MemorySecretStore:
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._bytes = 0
+        self._began_seconds = clock.seconds()
         self._kept: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -90,6 +99,10 @@ class MemorySecretStore:
     async def drop(self, token: str) -> None:
         """See :class:`ISecretStore`."""
         self._forget(_key(token))
+
+    def lost_before(self) -> float | None:
+        """The process before this one took its secrets with it."""
+        return self._began_seconds
 
     def close(self) -> None:
         """See :class:`ISecretStore`."""
@@ -149,8 +162,11 @@ _LONGEST_LIFETIME_SECONDS = 30 * 24 * 3600
 class MemcachedSecretStore:
     """Keeps secrets in memcached: for several processes that share the work.
 
-    A secret is on one server, chosen by its key. It is given to the one caller whose deletion
-    succeeds, so two that read it at the same moment do not both get it.
+    A secret is on one server, chosen by its key. memcached cannot give something out and delete it
+    in one step, so a taker reads it, then deletes it, and has it only if the deletion succeeds:
+    of any number of deletions of one item memcached confirms exactly one (``DELETED``), and the
+    others find nothing (``NOT_FOUND``). Who gets no answer has nothing, and the secret is lost
+    rather than given twice.
 
     :param servers: ``host:port`` of each; the same list, in the same order, in every process.
     :param timeout_seconds: the longest wait for an answer.
@@ -186,6 +202,10 @@ class MemcachedSecretStore:
         """See :class:`ISecretStore`."""
         await self._ask(token, lambda peer, key: peer.delete(key))
 
+    def lost_before(self) -> float | None:
+        """Not known: it may have been restarted."""
+        return None
+
     def close(self) -> None:
         """Hang up."""
         for connection in self._connections.values():
@@ -202,9 +222,8 @@ class MemcachedSecretStore:
         server = self._servers[int.from_bytes(digest[:8], "big") % len(self._servers)]
         try:
             peer = await self._peer(server)
-            answer = call(peer, b"cyclades:" + digest.hex().encode())
-            answer.addTimeout(self._timeout_seconds, self._reactor)
-            return await answer
+            # The protocol itself gives a server up that falls silent.
+            return await call(peer, b"cyclades:" + digest.hex().encode())
         except (ConnectError, ConnectionClosed, TimeoutError, DeferredTimeout, ServerError):
             pass
         except RuntimeError:
@@ -230,3 +249,76 @@ class MemcachedSecretStore:
         peer: _Peer = made
         self._connections[server] = peer
         return peer
+
+
+#: The files of a machine's own first boot; the secret ones are what the others are there for.
+FILES = ("meta-data", "network-config", "user-data", "vendor-data")
+_SECRET_FILES = ("user-data", "vendor-data")
+
+
+def params_name(token: str) -> str:
+    """Under which name the host asks for the parameters; who knows it does not know the token."""
+    digest = sha256(b"server-params:" + token.encode()).digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+async def arm(
+    store: ISecretStore,
+    token: str,
+    params: bytes,
+    files: Mapping[str, bytes],
+    lifetime_seconds: float,
+) -> None:
+    """Put the secrets of a first boot away.
+
+    :param files: all of :data:`FILES`, or none.
+    :raise BadRequest: when one is too large.
+    :raise Unavailable: when the store does not keep them.
+    """
+    for name, content in files.items():
+        await store.put(_file_name(token, name), content, lifetime_seconds)
+    await store.put(params_name(token), params, lifetime_seconds)
+
+
+async def armed(store: ISecretStore, token: str, files: bool) -> bool:
+    """Whether everything of a first boot still waits.
+
+    :param files: whether it has files.
+    """
+    names = [params_name(token)]
+    if files:
+        names += [_file_name(token, name) for name in FILES]
+    for name in names:
+        if not await store.there(name):
+            return False
+    return True
+
+
+async def disarm(store: ISecretStore, token: str, files: bool = True) -> None:
+    """Forget the parameters of a first boot, and its files."""
+    await store.drop(params_name(token))
+    if files:
+        for name in FILES:
+            await store.drop(_file_name(token, name))
+
+
+async def take_file(store: ISecretStore, token: str, name: str) -> bytes | None:
+    """Give one file out, once; with the last of the secret ones all are gone.
+
+    :return: None when there is none (any more).
+    """
+    if name not in FILES:
+        return None
+    found = await store.take(_file_name(token, name))
+    if found is not None and name in _SECRET_FILES:
+        # Whoever has it must get it, whatever becomes of the others.
+        with suppress(Unavailable):
+            for other in _SECRET_FILES:
+                if await store.there(_file_name(token, other)):
+                    return found
+            await disarm(store, token)
+    return found
+
+
+def _file_name(token: str, name: str) -> str:
+    return f"{token}/{name}"

@@ -19,8 +19,10 @@ from cyclades_tx.config import BrokerSection, Config, GanetiSection
 from cyclades_tx.crash import crash_points
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.flows.application_credentials import ApplicationCredentials
+from cyclades_tx.flows.consoles import Consoles
 from cyclades_tx.flows.floating_ips import FloatingIps
 from cyclades_tx.flows.identity import People
+from cyclades_tx.flows.image_data import ImageData
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
@@ -32,6 +34,8 @@ from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.flows.servers import Servers
 from cyclades_tx.flows.subnet_pools import SubnetPools
 from cyclades_tx.flows.subnets import Subnets
+from cyclades_tx.flows.volume_attachments import VolumeAttachments
+from cyclades_tx.flows.volumes import Volumes
 from cyclades_tx.ganeti.breaker import BreakerRules
 from cyclades_tx.ganeti.clusters import Clusters
 from cyclades_tx.ganeti.credentials import Keyring
@@ -40,6 +44,10 @@ from cyclades_tx.ganeti.rapi import RapiLimits
 from cyclades_tx.identity.attempts import LoginLimits
 from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.passwords import Passwords
+from cyclades_tx.image_store.directory import DirectoryImageStore
+from cyclades_tx.image_store.fetching import Fetcher
+from cyclades_tx.image_store.locations import Locations
+from cyclades_tx.image_store.signing import Signer
 from cyclades_tx.metrics import Metrics, PoolUse
 from cyclades_tx.model.names import Names
 from cyclades_tx.mq.broker import Broker
@@ -74,6 +82,8 @@ class World:
     credentials: ApplicationCredentials
     networks: Networks
     interfaces: Interfaces
+    volume_attachments: VolumeAttachments
+    volumes: Volumes
     ports: Ports
     floating_ips: FloatingIps
     security_groups: SecurityGroups
@@ -82,8 +92,11 @@ class World:
     subnets: Subnets
     network_tags: NetworkTags
     images: Images
+    image_data: ImageData
+    signer: Signer
     keypairs: KeyPairs
     servers: Servers
+    consoles: Consoles
     names: Names
     broker: Broker | None
     crash: Callable[[str], None]
@@ -164,7 +177,10 @@ class World:
             ),
         )
         large_json = LargeJsonWorkers(reactor)
+        clusters = _clusters(reactor, config.ganeti, keyring, large_json, metrics)
         images = Images(database)
+        image_data, signer = _image_data(reactor, config, database, keyring)
+        volume_attachments = VolumeAttachments(database, config.ganeti, config.operations)
         world = cls(
             reactor=reactor,
             config=config,
@@ -174,13 +190,15 @@ class World:
             vault=vault,
             metrics=metrics,
             large_json=large_json,
-            clusters=_clusters(reactor, config.ganeti, keyring, large_json, metrics),
+            clusters=clusters,
             passwords=passwords,
             identity=identity,
             people=People(database, passwords, on_project_created=equip, changed=identity.forget),
             credentials=ApplicationCredentials(database, passwords, changed=identity.forget),
             networks=networks,
             interfaces=interfaces,
+            volume_attachments=volume_attachments,
+            volumes=Volumes(database, volume_attachments),
             ports=Ports(database, networks, interfaces),
             floating_ips=FloatingIps(database, interfaces),
             security_groups=SecurityGroups(database),
@@ -191,6 +209,8 @@ class World:
             ),
             network_tags=NetworkTags(database),
             images=images,
+            image_data=image_data,
+            signer=signer,
             keypairs=KeyPairs(database),
             servers=Servers(
                 database,
@@ -201,6 +221,17 @@ class World:
                 config.ganeti,
                 config.operations,
                 config.vmapi,
+                random.SystemRandom(),
+                config.vmapi_url,
+                signer.locate,
+            ),
+            consoles=Consoles(
+                database,
+                keyring,
+                clusters.questions,
+                names,
+                config.console,
+                driver,
                 random.SystemRandom(),
             ),
             names=names,
@@ -220,12 +251,35 @@ class World:
         """Let everything go that the world holds open."""
         if self.broker is not None:
             await self.broker.stop()
+        await self.image_data.close()
         self.identity.stop()
         self.vault.close()
         await self.clusters.close()
         self.passwords.close()
         await self.large_json.close()
         await self.database.close()
+
+
+def _image_data(
+    reactor: Any, config: Config, database: Database, keyring: Keyring
+) -> tuple[ImageData, Signer]:
+    """What keeps the data of images, and what signs URLs for them."""
+    section = config.image
+    signer = Signer(
+        keyring.derived("image urls"),
+        config.vmapi_url,
+        section.signed_url_seconds,
+        reactor.seconds,
+    )
+    try:
+        locations = Locations(section.locations, section.private_networks)
+    except ValueError as error:
+        raise ConfigError(f"image.locations: {error}") from None
+    store = None
+    if section.directory:
+        store = DirectoryImageStore(reactor, section.directory, section.threads)
+    fetcher = Fetcher(reactor, locations)
+    return ImageData(database, store, section, signer, locations, fetcher), signer
 
 
 def _broker(reactor: Any, section: BrokerSection, name: str) -> Broker | None:

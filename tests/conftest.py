@@ -36,6 +36,7 @@ from hypothesis import settings
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from werkzeug.routing import Rule
 
 from cyclades_tx.store.connection import Connection
 from cyclades_tx.store.database import Database
@@ -51,6 +52,8 @@ LONGEST_WAIT_SECONDS = float(os.environ.get("LONGEST_WAIT_SECONDS", "600"))
 FAILURE_CHARACTERS = 6_000
 MEMORY_BYTES = 2_000_000_000
 STATE_PREFIX = "cyclades-tx-run-"
+#: Where the tests of many seconds are.
+LONG = ("tests/scenario/", "tests/bench/", "tests/api/generated/", "tests/api/test_concurrent")
 # For who looks for rare faults, and has hours.
 settings.register_profile("many", max_examples=1000)
 if settings.get_current_profile_name() == "default":
@@ -91,8 +94,30 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
         faulthandler.cancel_dump_traceback_later()
 
 
+def _build_urls_later() -> None:
+    """Let werkzeug compile what builds the URL of a route when one is built first.
+
+    Nobody builds any, many tests make routers of hundreds of routes, and for each route that took
+    a third of a millisecond.
+    """
+    compiled = Rule._compile_builder
+
+    def later(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        made: list[Callable[..., tuple[str, str]]] = []
+
+        def build(self: Rule, *arguments: Any, **named: Any) -> tuple[str, str]:
+            if not made:
+                made.append(compiled(rule, append_unknown))
+            return made[0](self, *arguments, **named)
+
+        return build
+
+    Rule._compile_builder = later  # type: ignore[method-assign]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known."""
+    _build_urls_later()
     config.addinivalue_line(
         "markers", "real: needs real parts; runs with CI=true or REAL=1 (root, Debian)"
     )
@@ -111,11 +136,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the files with real Ganeti clusters to one worker, the only one that starts any.
+    """Give the files with real Ganeti clusters to one worker, and those with other real parts.
 
-    Those with other real parts go to one, too, and those of each ``xdist_group``. (xdist's own
-    ``loadgroup`` marks the ids of tests, which pytest 9.2 does not let it do.) All other tests go
-    wherever there is time.
+    Those of an ``xdist_group`` go to one of their own. (xdist's own ``loadgroup`` marks the ids of
+    tests, which pytest 9.2 does not let it do.) All other tests go wherever there is time, the long
+    ones first, so that no worker is left with one in the end.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -124,9 +149,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     @functools.cache
     def group_of(file: str) -> str | None:
         text = (root / file).read_text()
-        named = re.search(r'xdist_group\("(\w+)"\)', text)
+        if named := re.search(r'xdist_group\("(\w+)"\)', text):
+            return named[1]
         if "pytest.mark.real" not in text:
-            return named and named[1]
+            return None
         return "ganeti" if "tests.real.ganeti" in text else "real"
 
     class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
@@ -143,6 +169,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                         return str(nodeid)
             found: str | None = super().remove_node(node)
             return found
+
+        def schedule(self) -> None:
+            """Hand out the first tests, then what takes long."""
+            begun = self.collection is not None
+            super().schedule()
+            if not begun:
+                # Groups have no "::" in their names.
+                for scope in sorted(
+                    self.workqueue, key=lambda scope: "::" in scope and not scope.startswith(LONG)
+                ):
+                    self.workqueue.move_to_end(scope)
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            """Forget what is done: it would be counted after each test that follows."""
+            super().mark_test_complete(node, item_index, duration)
+            scope = self._split_scope(self.registered_collections[node][item_index])
+            if all(self.assigned_work[node][scope].values()):
+                del self.assigned_work[node][scope]
 
     return ByGroup(config, log)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +18,17 @@ from twisted.internet.task import Clock, deferLater
 from zope.interface.verify import verifyObject
 
 from cyclades_tx.errors import BadRequest, CycladesError, Unavailable
-from cyclades_tx.vault import ISecretStore, MemcachedSecretStore, MemorySecretStore
+from cyclades_tx.vault import (
+    FILES,
+    ISecretStore,
+    MemcachedSecretStore,
+    MemorySecretStore,
+    arm,
+    armed,
+    disarm,
+    params_name,
+    take_file,
+)
 from tests.real.packages import need
 from tests.real.ports import free_port
 from tests.scenario.cloud import until
@@ -97,6 +109,14 @@ async def test_a_secret_is_given_once(stores: Stores) -> None:
     assert await stores.other.take("token") == b"\x00 secret \r\n"
     assert await stores.one.take("token") is None
     assert not await stores.one.there("token")
+
+
+async def test_an_empty_secret_is_one(stores: Stores) -> None:
+    """User data that nobody gave: cloud-init wants the file."""
+    await stores.one.put("empty", b"", 60)
+    assert await stores.other.there("empty")
+    assert await stores.other.take("empty") == b""
+    assert await stores.one.take("empty") is None
 
 
 async def test_asking_whether_it_is_there_does_not_spend_it(stores: Stores) -> None:
@@ -244,3 +264,103 @@ async def test_a_memcached_that_comes_back_is_used_again(memcached: str) -> None
     await later(0.1)
     assert await store.take("a") == b"s"
     store.close()
+
+
+# What belongs to one first boot
+
+
+async def test_what_is_armed_together_is_disarmed_together(stores: Stores) -> None:
+    """By whichever process; what is left alone of it is not armed."""
+    files = {name: name.encode() for name in FILES}
+    await arm(stores.one, "boot", b"{}", files, 60)
+    await arm(stores.one, "other", b"{}", {}, 60)
+    assert await armed(stores.other, "boot", files=True)
+    assert await armed(stores.other, "other", files=False)
+    assert not await armed(stores.other, "other", files=True)
+    await disarm(stores.other, "boot", files=False)
+    assert not await armed(stores.one, "boot", files=True)
+    assert await take_file(stores.one, "boot", "meta-data") == b"meta-data"
+    await disarm(stores.other, "boot")
+    for name in FILES:
+        assert await take_file(stores.one, "boot", name) is None
+    assert await stores.one.take(params_name("other")) == b"{}"
+
+
+async def test_with_the_last_secret_file_the_others_go(stores: Stores) -> None:
+    """What is left tells names only, and nobody comes for it any more."""
+    await arm(stores.one, "last", b"{}", dict.fromkeys(FILES, b"x"), 60)
+    assert await take_file(stores.one, "last", "vendor-data") == b"x"
+    assert await stores.other.there(params_name("last"))
+    assert await take_file(stores.other, "last", "user-data") == b"x"
+    for name in FILES:
+        assert await take_file(stores.one, "last", name) is None
+    assert not await stores.one.there(params_name("last"))
+
+
+async def test_nothing_but_a_file_is_taken_by_its_name(stores: Stores) -> None:
+    """The name comes out of a URL."""
+    await arm(stores.one, "named", b"{}", dict.fromkeys(FILES, b"x"), 60)
+    for name in ("", "params", "meta-data ", "META-DATA", "../named"):
+        assert await take_file(stores.one, "named", name) is None
+    assert await armed(stores.one, "named", files=True)
+    await disarm(stores.one, "named")
+
+
+# Two processes
+
+
+RUNS = 1000
+TAKERS_OF_EACH = 100
+
+
+class TakerProcess:
+    """Another process with many takers."""
+
+    def __init__(self, address: str) -> None:
+        words = [sys.executable, "-m", "tests.takers", address, str(TAKERS_OF_EACH)]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+
+    def tell(self, order: str) -> None:
+        """Give an order."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(order.encode() + b"\n")
+
+    def answer(self) -> int:
+        """What came of it."""
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.mark.real
+def test_of_two_hundred_takers_in_two_processes_exactly_one_gets_each_secret(
+    memcached: str,
+) -> None:
+    """In each of a thousand runs; a secret that one process has put away."""
+    with ExitStack() as ends:
+        one, other = TakerProcess(memcached), TakerProcess(memcached)
+        for each in (one, other):
+            ends.callback(each.close)
+        one.tell(f"put {RUNS}")
+        assert one.answer() == RUNS
+        winners = [0, 0]
+        for run in range(RUNS):
+            for each in (one, other):
+                each.tell(f"take {run}")
+            got = [each.answer() for each in (one, other)]
+            assert sum(got) == 1, f"run {run}: {got}"
+            winners[got.index(1)] += 1
+    print(f"of {RUNS} secrets {winners[0]} went to one process and {winners[1]} to the other")

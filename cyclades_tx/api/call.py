@@ -57,8 +57,9 @@ class Streaming(Reply):
         over: Callable[[], None],
         headers: dict[str, str],
         content_type: bytes,
+        status: int = 200,
     ) -> None:
-        super().__init__(200, None, headers, content_type)
+        super().__init__(status, None, headers, content_type)
         self.run = run
         self.over = over
 
@@ -141,14 +142,15 @@ class Call:
             raise BadRequest(f"The value of {name!r} holds a NUL character.")
         return values
 
-    def json(self, decoder: msgspec.json.Decoder[T]) -> T:
+    def json(self, decoder: msgspec.json.Decoder[T], *kinds: str) -> T:
         """The body, read as what the decoder knows.
 
+        :param kinds: further content types that are JSON here.
         :raise HttpError: 415 when the content type says something other than JSON.
         :raise BadRequest: when it is not JSON or does not fit; names the place.
         """
         content_type = (self.header("content-type") or "").split(";")[0].strip().lower()
-        if content_type not in ("", "application/json"):
+        if content_type not in ("", "application/json", *kinds):
             raise HttpError(415, f"Unsupported content type {content_type!r}: send JSON.")
         content = self.request.content
         # Closed: the client has gone away, and nobody will see what comes of it.

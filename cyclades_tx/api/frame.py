@@ -10,6 +10,7 @@ has begun it ends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from time import time
@@ -68,6 +69,10 @@ class Frame:
         self._replays = replays
         self._services: list[tuple[str, Service]] = []
         self.shortcuts = Shortcuts()
+        #: Paths that something else than an endpoint answers.
+        self.doors: dict[bytes, IResource] = {}
+        #: Methods and paths of the endpoints that begin before their bodies are there.
+        self._streams: list[tuple[bytes, re.Pattern[bytes]]] = []
         #: Every endpoint, in the order of adding.
         self.endpoints: list[Endpoint] = []
         self._plain = Service("compute", _plain_fault)
@@ -97,6 +102,7 @@ class Frame:
         slash: bool = True,
         hot: bool = False,
         secret: bool = False,
+        stream: bool = False,
     ) -> None:
         """Add an endpoint.
 
@@ -108,6 +114,8 @@ class Frame:
         :param slash: whether the path may also end in a slash; if not, that is an empty id, which
             nobody has (404 for every method).
         :param secret: whether the path holds a secret, which must not come into the log.
+        :param stream: whether it begins before its body is there, which it reads from
+            ``request.incoming`` piece by piece, as much as it wants.
         :param hot: whether plain GETs pass the router by; see :mod:`cyclades_tx.api.shortcuts`.
         """
         self.endpoints.append(Endpoint(service.name, method, path, token, scoped, admin))
@@ -147,6 +155,9 @@ class Frame:
         )(render)
         if hot:
             self.shortcuts.add(path, render)
+        if stream:
+            rule = re.sub("<[^>]*>", "[^/?]+", path).encode()
+            self._streams.append((method.encode(), re.compile(rule + rb"/?(\?.*)?", re.DOTALL)))
 
     async def _serve(
         self,
@@ -198,6 +209,7 @@ class Frame:
         try:
             for name, value in (result.headers or {}).items():
                 call.request.setHeader(name, value)
+            call.request.setResponseCode(result.status)
             call.request.setHeader(b"content-type", result.content_type)
             self._common_headers(call)
             await result.run()
@@ -291,6 +303,10 @@ class Frame:
             fault = HttpError(status, "The request could not be understood.")
         return self._refuse(request, fault)
 
+    def takes_stream(self, method: bytes, path: bytes) -> bool:
+        """Whether a request begins before its body is there."""
+        return any(method == streamed and rule.fullmatch(path) for streamed, rule in self._streams)
+
     def service_of(self, path: bytes) -> Service:
         """The service whose dialect is spoken below a path, whether or not it leads anywhere."""
         text = unquote(path.partition(b"?")[0].decode("latin-1")) + "/"
@@ -342,6 +358,9 @@ class _Root(Resource):
         """Refuse what is not text; hand on the rest."""
         if self._frame.shortcuts.take(request):
             return NOT_DONE_YET
+        door = self._frame.doors.get(request.path)
+        if door is not None:
+            return door.render(request)
         try:
             b"/".join(request.postpath or ()).decode()
             request.getRequestHostname().decode()
@@ -353,6 +372,10 @@ class _Root(Resource):
         except HTTPException:
             # Werkzeug refuses names of hosts before it looks for a route.
             return self._frame._refuse(request, HttpError(400, "The host's name is not valid."))
+
+    def takes_stream(self, method: bytes, path: bytes) -> bool:
+        """Whether the site begins a request before its body is there."""
+        return self._frame.takes_stream(method, path)
 
     def too_large(self, path: bytes) -> tuple[bytes, str]:
         """What the site answers when a body is too large: the body and its type."""

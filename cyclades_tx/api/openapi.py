@@ -51,6 +51,7 @@ class Described:
 
     :ivar body: the type that reads the body, a tuple of them, or :class:`ByVersion`; None: there
         is none.
+    :ivar media: the content types of the body.
     :ivar reply: the shape of the reply; None: it is empty.
     :ivar partial: its shape where the query chooses among the members; None: it cannot.
     :ivar status: of a success.
@@ -66,6 +67,7 @@ class Described:
 
     summary: str
     body: Any = None
+    media: tuple[str, ...] = (JSON,)
     reply: Shape | None = None
     partial: Shape | None = None
     status: int = 200
@@ -151,7 +153,8 @@ class Reference:
     :ivar prefix: what all its paths begin with.
     :ivar table: by ``METHOD path``, the path without the prefix.
     :ivar fault: the shape of its faults, and ``fault_content`` their type.
-    :ivar versions: the smallest and the largest minor microversion, or None.
+    :ivar versions: the smallest and the largest minor microversion, or None; ``major`` is what
+        stands before them.
     """
 
     title: str
@@ -160,6 +163,11 @@ class Reference:
     fault: Schema
     versions: tuple[int, int] | None = None
     fault_content: str = JSON
+    major: int = 2
+
+    def version(self, minor: int) -> str:
+        """A microversion as clients write it; empty where there are none."""
+        return "" if self.versions is None else f"{self.major}.{minor}"
 
     def entries(self, endpoints: Iterable[Endpoint]) -> list[tuple[Endpoint, Described | None]]:
         """The endpoints of the service below its prefix, each with what the table says of it."""
@@ -203,7 +211,7 @@ class Reference:
             path = _RULE.sub(r"{\1}", each.path)
             operation = self._operation(each, said, minor, by_body, admin)
             paths.setdefault(path, {})[each.method.lower()] = operation
-        version = "" if self.versions is None else f"2.{minor}"
+        version = self.version(minor)
         return {
             "openapi": "3.1.0",
             "info": {"title": self.title, "version": version or __version__},
@@ -232,7 +240,7 @@ class Reference:
         operation: Schema = {
             "operationId": _RULE.sub(r"\1", f"{each.method.lower()}{each.path}"),
             "summary": "" if said is None else said.summary,
-            "parameters": _parameters(each, said, None if self.versions is None else minor),
+            "parameters": _parameters(each, said, self.version(minor)),
             "responses": responses,
             "security": [{"token": []}] if each.token else [],
         }
@@ -245,7 +253,7 @@ class Reference:
             if said.body is not None:
                 several = [bodies[body] for body in _bodies(said, minor)]
                 schema = several[0] if len(several) == 1 else {"anyOf": several}
-                content = {JSON: {"schema": schema}}
+                content = {kind: {"schema": schema} for kind in said.media}
                 operation["requestBody"] = {"required": True, "content": content}
         return operation
 
@@ -279,15 +287,19 @@ def _for_all(reply: Shape, minor: int) -> Schema:
     return usual if usual == more else {"anyOf": [usual, more]}
 
 
-def _parameters(each: Endpoint, said: Described | None, minor: int | None) -> list[Schema]:
+def _parameters(each: Endpoint, said: Described | None, version: str) -> list[Schema]:
+    """What goes along with a request.
+
+    :param version: the microversion; empty: the service has none.
+    """
     text = {"type": "string"}
     found: list[Schema] = [
         {"name": name, "in": "path", "required": True, "schema": text}
         for name in _RULE.findall(each.path)
     ]
-    if minor is not None:
-        version = {"const": f"{each.service} 2.{minor}"}
-        found.append({"name": "OpenStack-API-Version", "in": "header", "schema": version})
+    if version:
+        known = {"const": f"{each.service} {version}"}
+        found.append({"name": "OpenStack-API-Version", "in": "header", "schema": known})
     if each.method == "POST" and each.token and each.scoped:
         key = {"type": "string", "pattern": "^[!-~]{1,255}$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})

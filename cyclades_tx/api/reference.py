@@ -27,6 +27,8 @@ from cyclades_tx.api.network import app as network
 from cyclades_tx.api.network import openapi as network_table
 from cyclades_tx.api.network.routers import RouterWriter
 from cyclades_tx.api.openapi import REFUSED, SUPPORTED, Described, Reference
+from cyclades_tx.api.volume import app as volume
+from cyclades_tx.api.volume import openapi as volume_table
 from cyclades_tx.flows.network_tags import NetworkTags
 from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.sections import EventsSection
@@ -36,6 +38,7 @@ REFERENCES = (
     compute_table.REFERENCE,
     network_table.REFERENCE,
     image_table.REFERENCE,
+    volume_table.REFERENCE,
     EVENTS,
 )
 
@@ -64,6 +67,7 @@ def mount(frame: Frame) -> None:
     writers = {"routers": RouterWriter(nobody, nobody)}
     network.mount(frame, nobody, writers=writers, tags=NetworkTags(nobody))
     image.mount(frame, nobody)
+    volume.mount(frame, nobody, nobody)
     Streams(Clock(), nobody, nobody, EventsSection()).mount(frame)
 
 
@@ -76,7 +80,7 @@ def render() -> str:
         pieces.append("| request | | support |\n| --- | --- | --- |\n")
         pieces += [
             f"| `{each.method} {_path(each.path, reference)}` | {_summary(each.admin, said)} |"
-            f" {_support(said)} |\n"
+            f" {_support(said, reference)} |\n"
             for each, said in reference.entries(frame.endpoints)
         ]
         if reference is compute_table.REFERENCE:
@@ -93,14 +97,14 @@ def _summary(admin: bool, said: Described | None) -> str:
     return f"{text} (administrators)" if admin else text
 
 
-def _support(said: Described | None) -> str:
+def _support(said: Described | None, reference: Reference) -> str:
     if said is None:
         return SUPPORTED
     words = said.support if said.support == SUPPORTED else f"**{said.support}**"
     if said.first > 1:
-        words += f", from 2.{said.first}"
+        words += f", from {reference.version(said.first)}"
     if said.last is not None:
-        words += f", up to 2.{said.last}"
+        words += f", up to {reference.version(said.last)}"
     return f"{words}. {said.note}" if said.note else words
 
 

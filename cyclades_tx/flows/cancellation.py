@@ -10,7 +10,7 @@ from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import CANCELED, PENDING, Operation
 from cyclades_tx.store import operations, quotas, servers
-from cyclades_tx.vault import ISecretStore
+from cyclades_tx.vault import ISecretStore, disarm
 
 
 async def cancel(
@@ -50,5 +50,5 @@ async def cancel(
         # Nobody will ask for it; if it cannot be dropped now, it expires.
         with suppress(CycladesError):
             token = keyring.decrypt("config_token", row.server_uuid, bytes.fromhex(sealed))
-            await vault.drop(token)
+            await disarm(vault, token, bool(canceled.arguments.get("nocloud")))
     return canceled

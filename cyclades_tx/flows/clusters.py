@@ -247,6 +247,13 @@ class Fleet:
                     f" snf-manage server-list --backend-id {row.id}",
                     "in_use",
                 )
+            kept = await store.kept_volumes(tx, row.id)
+            if kept:
+                raise Conflict(
+                    f"Backend {row.name} still has the disks of {kept} volume{'s' * (kept != 1)}"
+                    " that no server has.",
+                    "in_use",
+                )
             left = await store.networks_on(tx, row.id)
             await store.remove(tx, row.id)
             await store.changed(tx, row.id)

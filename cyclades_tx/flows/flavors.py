@@ -58,9 +58,9 @@ class Flavors:
             with the provider NAME.
         :raise Conflict: when the name is taken.
         """
-        template, provider = _template(disk_template)
-        _check_text("name", name)
-        _check_specs(specs or {})
+        template, provider = template_of(disk_template)
+        check_text("name", name)
+        check_specs(specs or {})
 
         async def work(tx: Any) -> int:
             type_id = await store.insert_volume_type(tx, name, template, provider)
@@ -135,7 +135,7 @@ class Flavors:
         :param volume_types: ids, names, or disk templates of which there is a volume type.
         :raise NotFound: when there is no such volume type.
         """
-        _check_specs(specs or {})
+        check_specs(specs or {})
         memory = [-(-each // MEMORY_STEP_MIB) * MEMORY_STEP_MIB for each in memory_mib]
         for what, values, least, most in (
             ("CPUs", vcpus, 1, MOST_VCPUS),
@@ -179,7 +179,7 @@ class Flavors:
         :param uuid: None: one is chosen.
         :raise Conflict: when the name or the id is taken, or there is no volume type.
         """
-        _check_text("name", name)
+        check_text("name", name)
         for what, value, most in (
             ("vcpus", vcpus, MOST_VCPUS),
             ("MiB of ram", memory_mib, MOST_MEMORY_MIB),
@@ -335,7 +335,11 @@ class Flavors:
         return await store.take(self._database, found and found.id, project_id)
 
 
-def _template(text: str) -> tuple[str, str | None]:
+def template_of(text: str) -> tuple[str, str | None]:
+    """The disk template and the provider of a text such as ``ext_NAME``.
+
+    :raise BadRequest: when there is no such template.
+    """
     template, _, provider = text.partition("_")
     if template not in TEMPLATES or (template == "ext") != bool(provider):
         raise BadRequest(
@@ -345,20 +349,22 @@ def _template(text: str) -> tuple[str, str | None]:
     return template, provider or None
 
 
-def _check_text(what: str, text: str) -> None:
+def check_text(what: str, text: str) -> None:
+    """Raise BadRequest for a text that cannot be kept."""
     if not text.strip() or len(text) > _TEXT_LIMIT or not text.isprintable():
         raise BadRequest(f"The {what} must have 1 to {_TEXT_LIMIT} printable characters.")
 
 
 def _check_spec_changes(added: Mapping[str, str], deleted: Sequence[str]) -> None:
-    _check_specs(added)
+    check_specs(added)
     both = set(added) & set(deleted)
     if both:
         raise BadRequest(f"The spec {sorted(both)[0]!r} cannot be both added and deleted.")
 
 
-def _check_specs(specs: Mapping[str, str]) -> None:
+def check_specs(specs: Mapping[str, str]) -> None:
+    """Raise BadRequest for a spec that cannot be kept."""
     for key, value in specs.items():
-        _check_text("key of a spec", key)
+        check_text("key of a spec", key)
         if len(value) > _TEXT_LIMIT or "\0" in value:
             raise BadRequest(f"The spec {key!r} is longer than {_TEXT_LIMIT} characters.")

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound
+from cyclades_tx.flows.devices import Devices
 from cyclades_tx.flows.networks import Networks
-from cyclades_tx.flows.server_details import ServerDetails
 from cyclades_tx.model.ids import parse_uuid
-from cyclades_tx.model.moves import ACTIVE, STOPPED
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection
-from cyclades_tx.store import attachments, networks, operations, ports, security_groups
+from cyclades_tx.store import attachments, networks, ports, security_groups
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class WantedInterface:
     fixed_ip: str | None = None
 
 
-class Interfaces(ServerDetails):
+class Interfaces(Devices):
     """The flows of interfaces; each change is an operation on their server.
 
     :param networks_flow: tells which networks a caller may attach to.
@@ -41,10 +40,8 @@ class Interfaces(ServerDetails):
         deadlines: OperationsSection,
         random_bits: Callable[[int], int] = secrets.randbits,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, ganeti, deadlines)
         self._networks_flow = networks_flow
-        self._ganeti = ganeti
-        self._deadlines = deadlines
         self.random_bits = random_bits
         self.max_nics = ganeti.max_nics
 
@@ -156,23 +153,8 @@ class Interfaces(ServerDetails):
 
         :raise Conflict: when they cannot be now.
         """
-        server, _ = await self._lock(tx, who, ref)
-        self._refuse_locked(who, server)
-        if await operations.open_of_server(tx, server.id):
-            raise Conflict(
-                f"Cannot '{verb}' instance {ref} while another operation on it is under way",
-                "busy",
-            )
-        if server.state not in (ACTIVE, STOPPED):
-            raise Conflict(
-                f"Cannot '{verb}' instance {ref} while it is in vm_state {server.state}", "state"
-            )
-        if server.state == ACTIVE and not await self._hotplug(tx, server):
-            raise Conflict(
-                f"Cannot '{verb}' instance {ref} while it runs: its cluster changes the "
-                "interfaces of stopped servers only",
-                "state",
-            )
+        server = await self.locked_at_rest(tx, who, ref, verb)
+        await self.refuse_unplugged(tx, server, verb, "interfaces")
         return server
 
     async def open_attach(
@@ -180,7 +162,7 @@ class Interfaces(ServerDetails):
     ) -> None:
         """Open the operation that makes the interface of a port."""
         await self._ensure(tx, server, network_id)
-        await self._open(tx, who, server, "attach_port", request_id, {"port_id": port_id})
+        await self.open_change(tx, who, server, "attach_port", request_id, {"port_id": port_id})
 
     async def _ensure(self, tx: Any, server: Any, network_id: int) -> None:
         await networks.ensure_on_cluster(
@@ -211,37 +193,9 @@ class Interfaces(ServerDetails):
                 f"Port {port.uuid} leaves the server when that is next started or rebooted.",
                 "PortInUse",
             )
-        await self._open(
+        await self.open_change(
             tx, who, server, "detach_port", request_id, {"port_id": port.id, **arguments}
         )
-
-    async def _open(
-        self,
-        tx: Any,
-        who: Who,
-        server: Any,
-        kind: str,
-        request_id: str,
-        arguments: dict[str, Any],
-    ) -> None:
-        # A stopped machine has nothing that a device could be plugged into.
-        hotplug = server.state == ACTIVE and await self._hotplug(tx, server)
-        await operations.open_operation(
-            tx,
-            kind=kind,
-            cluster_id=server.cluster_id,
-            deadline_seconds=self._deadlines.deadline_seconds(kind),
-            server_id=server.id,
-            project_id=server.project_id,
-            user_id=who.user_id,
-            request_id=request_id,
-            arguments={**arguments, "hotplug": hotplug},
-            reason="Waits to be sent to its cluster.",
-        )
-        await tx.run("update server set updated_at = now() where id = %s", (server.id,))
-
-    async def _hotplug(self, tx: Any, server: Any) -> bool:
-        return self._ganeti.hotplug and await attachments.can_hotplug(tx, server.cluster_id)
 
     async def _network(self, tx: Any, who: Who, wanted: WantedInterface) -> Any:
         if wanted.network_ref is not None:

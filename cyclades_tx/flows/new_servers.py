@@ -18,13 +18,16 @@ from cyclades_tx.errors import (
     OverQuota,
     Unavailable,
 )
+from cyclades_tx.flows import server_disks
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.flows.quotas import COUNTED
 from cyclades_tx.flows.rebuilding import Rebuilding
 from cyclades_tx.flows.server_networks import Nic, ServerNetworks
 from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.model import password, placement, quota
+from cyclades_tx.model.first_boot import FirstBoot
 from cyclades_tx.model.server import (
     MAX_METADATA,
     MAX_PERSONALITY,
@@ -32,13 +35,13 @@ from cyclades_tx.model.server import (
     BootImage,
     Created,
     NewServer,
-    first_boot,
     hostname_of,
 )
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
 from cyclades_tx.store import clusters as cluster_rows
 from cyclades_tx.store import (
+    first_boots,
     flavors,
     keypairs,
     operations,
@@ -47,7 +50,7 @@ from cyclades_tx.store import (
     server_groups,
     servers,
 )
-from cyclades_tx.vault import ISecretStore
+from cyclades_tx.vault import ISecretStore, disarm
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class _Parts:
     public_key: str | None
     networks: tuple[Nic, ...]
     candidates: tuple[placement.Candidate, ...]
+    disks: tuple[server_disks.Disk, ...] = ()
     group: server_groups.Group | None = None
 
 
@@ -80,6 +84,7 @@ class _Draft:
     """One server that is about to be written down.
 
     :ivar chosen: its cluster; of a group it is chosen anew when nobody else can join that.
+    :ivar boot: what it is told; known when its interfaces are.
     """
 
     name: str
@@ -87,6 +92,7 @@ class _Draft:
     config_token: str
     chosen: placement.Candidate
     id: int = 0
+    boot: FirstBoot | None = None
 
 
 class NewServers(Rebuilding):
@@ -96,6 +102,8 @@ class NewServers(Rebuilding):
     :param networks_flow: tells which networks a caller may attach to.
     :param images_flow: tells which images a caller may boot from.
     :param source: randomness of passwords and MAC addresses.
+    :param vmapi_url: where new machines fetch what they are told.
+    :param locate: says from where a cluster gets an image.
     """
 
     def __init__(
@@ -109,6 +117,8 @@ class NewServers(Rebuilding):
         deadlines: OperationsSection,
         vmapi: VmapiSection,
         source: random.Random | None = None,
+        vmapi_url: str = "",
+        locate: Locate = as_it_is,
     ) -> None:
         super().__init__(
             database,
@@ -119,6 +129,8 @@ class NewServers(Rebuilding):
             keyring,
             vmapi,
             source or random.SystemRandom(),
+            vmapi_url,
+            locate,
         )
         self._server_networks = ServerNetworks(
             database, networks_flow, ganeti, deadlines, self._source.getrandbits
@@ -176,15 +188,18 @@ class NewServers(Rebuilding):
         if not flavor.allow_create:
             raise Forbidden(f"No servers can be made of flavor {flavor.name} any more.")
         if not new.image_ref:
-            raise BadRequest("An image is needed: booting from a volume is not offered yet.")
+            raise BadRequest(
+                "An image is needed: on this cloud a server boots from an image, or from a volume"
+                " that is made of one with it."
+            )
         try:
             image = await self._images_flow.usable(self._database, who, new.image_ref)
         except NotFound:
             raise BadRequest(f"Can not find requested image {new.image_ref}.") from None
-        if flavor.disk_gib < image.min_disk_gib:
+        if (root_gib := new.root_gib(flavor.disk_gib)) < image.min_disk_gib:
+            what = "The volume" if new.boots_from_volume else f"Flavor {flavor.name}"
             raise BadRequest(
-                f"Flavor {flavor.name} has {flavor.disk_gib} GiB of disk; the image needs"
-                f" {image.min_disk_gib}."
+                f"{what} has {root_gib} GiB of disk; the image needs {image.min_disk_gib}."
             )
         if flavor.memory_mib < image.min_memory_mib:
             raise BadRequest(
@@ -205,7 +220,15 @@ class NewServers(Rebuilding):
             if group is None:
                 raise BadRequest(f"Instance group {new.group_ref} could not be found.")
         candidates = await cluster_rows.candidates(self._database, project_of(who))
-        return _Parts(flavor, image, public_key, found, candidates, group)
+        disks = await server_disks.look_up(
+            self._database,
+            who,
+            new,
+            flavor.disk_template,
+            flavor.volume_type_id,
+            self._ganeti.max_disks,
+        )
+        return _Parts(flavor, image, public_key, found, candidates, disks, group)
 
     async def _security_groups(self, who: Who, wanted: tuple[str, ...]) -> None:
         for ref in wanted:
@@ -220,17 +243,21 @@ class NewServers(Rebuilding):
     async def _create_together(self, wish: _Wish, names: Sequence[str]) -> list[str]:
         """Write servers down in one transaction; their UUIDs."""
         new, parts, flavor, count = wish.new, wish.parts, wish.parts.flavor, len(names)
-        amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, flavor.disk_gib)
+        own_gib = 0 if new.boots_from_volume else flavor.disk_gib
+        amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, own_gib)
         drafts: list[_Draft] = []
         candidates = parts.candidates
         for name in names:
             chosen = self._place(candidates, new, flavor)
             candidates = placement.with_server(candidates, chosen, _need(new, flavor))
-            drafts.append(_Draft(name, uuid4(), self.new_config_token(), chosen))
+            drafts.append(_Draft(name, uuid4(), self.first_boots.new_token(), chosen))
 
         async def work(tx: Any) -> None:
             holdings = await quotas.lock(tx, wish.project_id)
             wanted = {resource: count * amount for resource, amount in amounts.items()}
+            if new.fresh_gib:
+                more = count * new.fresh_gib * quota.GIB
+                wanted[quota.DISK] = wanted.get(quota.DISK, 0) + more
             quotas.refuse_shortage(holdings, wanted)
             await project_limits.refuse_user_shortage(
                 tx,
@@ -256,29 +283,31 @@ class NewServers(Rebuilding):
                     parts.networks,
                     new.security_groups,
                 )
-                await self._begin(tx, wish, draft, amounts)
+                await server_disks.make(
+                    tx, wish.who, wish.project_id, draft.id, parts.disks, parts.image.uuid
+                )
+                draft.boot = await self._first_boot(tx, wish, draft)
+                await self._begin(tx, wish, draft, draft.boot, amounts)
             # Before the commit: a creation without its secrets must not be seen by a loop.
             for draft in drafts:
-                await self._keep_secret(wish, draft)
+                assert draft.boot is not None
+                await self.first_boots.arm(draft.config_token, draft.boot, new.config_drive)
             # Every creation locks its cluster's row: it comes last, when nothing is waited for.
             for draft in sorted(drafts, key=lambda draft: draft.chosen.id):
-                await servers.count_on_cluster(tx, draft.id, flavor.disk_gib, 1)
+                await servers.count_on_cluster(tx, draft.id, own_gib, 1)
 
         try:
             await self._database.transaction(work, "server.create", turn=wish.project_id)
         except Exception:
             for draft in drafts:
                 with suppress(Unavailable):
-                    await self._vault.drop(draft.config_token)
+                    await disarm(self._vault, draft.config_token, new.config_drive)
             raise
         return [str(draft.uuid) for draft in drafts]
 
     async def _insert(self, tx: Any, wish: _Wish, draft: _Draft) -> int:
         """Write the rows of a server, without interfaces; its id."""
         new, parts, flavor = wish.new, wish.parts, wish.parts.flavor
-        user_data = None
-        if new.user_data is not None:
-            user_data = self._keyring.encrypt("user_data", str(draft.uuid), new.user_data.hex())
         server_id = await servers.insert(
             tx,
             servers.NewRow(
@@ -299,28 +328,31 @@ class NewServers(Rebuilding):
                 access_ipv4=new.access_ipv4,
                 access_ipv6=new.access_ipv6,
                 disk_config=new.disk_config,
-                user_data=user_data,
+                user_data=self.first_boots.seal(str(draft.uuid), new.user_data),
                 reservation_id=wish.reservation_id,
             ),
         )
-        await servers.insert_root_volume(
-            tx,
-            server_id=server_id,
-            user_id=wish.who.user_id,
-            project_id=wish.project_id,
-            size_gib=flavor.disk_gib,
-            volume_type_id=flavor.volume_type_id,
-            image_uuid=parts.image.uuid,
-        )
+        if not new.boots_from_volume:
+            await servers.insert_root_volume(
+                tx,
+                server_id=server_id,
+                user_id=wish.who.user_id,
+                project_id=wish.project_id,
+                size_gib=flavor.disk_gib,
+                volume_type_id=flavor.volume_type_id,
+                image_uuid=parts.image.uuid,
+            )
         await servers.set_metadata(tx, server_id, new.metadata)
         await servers.add_tags(tx, server_id, new.tags)
         if parts.group is not None:
             await server_groups.add_member(tx, parts.group.id, server_id)
         return server_id
 
-    async def _begin(self, tx: Any, wish: _Wish, draft: _Draft, amounts: dict[str, int]) -> None:
+    async def _begin(
+        self, tx: Any, wish: _Wish, draft: _Draft, boot: FirstBoot, amounts: dict[str, int]
+    ) -> None:
         """Open the operation that makes a server, with what it will be charged for."""
-        sealed = self._keyring.encrypt("config_token", str(draft.uuid), draft.config_token)
+        new = wish.new
         operation_id = await operations.open_operation(
             tx,
             kind="create",
@@ -330,21 +362,29 @@ class NewServers(Rebuilding):
             project_id=wish.project_id,
             user_id=wish.who.user_id,
             request_id=wish.request_id,
-            arguments={"config_token": sealed.hex()},
+            arguments=self.first_boots.arguments(
+                str(draft.uuid),
+                draft.config_token,
+                boot,
+                new.config_drive,
+                new.admin_password is not None,
+            ),
             reason=f"Waits to be sent to cluster {draft.chosen.name}.",
         )
         await quotas.reserve(tx, wish.project_id, operation_id, amounts)
 
-    async def _keep_secret(self, wish: _Wish, draft: _Draft) -> None:
-        image = wish.parts.image
-        secret = first_boot(
-            wish.new,
-            wish.new.hostname or hostname_of(draft.name, draft.uuid),
-            wish.admin_password,
-            BootImage(image.location, image.disk_format, image.properties),
-            wish.parts.public_key,
+    async def _first_boot(self, tx: Any, wish: _Wish, draft: _Draft) -> FirstBoot:
+        new, image = wish.new, wish.parts.image
+        return FirstBoot(
+            instance_id=str(draft.uuid),
+            hostname=new.hostname or hostname_of(draft.name, draft.uuid),
+            image=BootImage(image.location, image.disk_format, image.properties),
+            password=wish.admin_password,
+            public_key=wish.parts.public_key,
+            user_data=new.user_data,
+            personality=new.personality,
+            links=await first_boots.links_of(tx, draft.id),
         )
-        await self._vault.put(draft.config_token, secret, self._vmapi.secret_lifetime_seconds)
 
     async def _place_in_group(
         self, tx: Any, wish: _Wish, candidates: Sequence[placement.Candidate]
@@ -389,9 +429,8 @@ class NewServers(Rebuilding):
 
 def _need(new: NewServer, flavor: Any, company: placement.Company | None = None) -> placement.Need:
     zone = None if new.availability_zone in (None, "", "nova") else new.availability_zone
-    return placement.Need(
-        flavor.memory_mib, flavor.disk_gib * 1024, flavor.disk_template, zone, company
-    )
+    disk_gib = (0 if new.boots_from_volume else flavor.disk_gib) + new.fresh_gib
+    return placement.Need(flavor.memory_mib, disk_gib * 1024, flavor.disk_template, zone, company)
 
 
 def project_of(who: Who) -> str:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import random
 from contextlib import suppress
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound, Unavailable
+from cyclades_tx.flows.first_boot import FirstBoots
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.server_changes import ServerChanges
 from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.model import password, quota
+from cyclades_tx.model.first_boot import FirstBoot
 from cyclades_tx.model.moves import STOPPED
 from cyclades_tx.model.server import (
     MAX_PERSONALITY,
     BootImage,
-    NewServer,
     Rebuild,
     Rebuilt,
-    first_boot,
 )
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection, VmapiSection
-from cyclades_tx.store import keypairs, outbox, procedures, servers
-from cyclades_tx.vault import ISecretStore
+from cyclades_tx.store import first_boots, keypairs, outbox, procedures, servers
+from cyclades_tx.vault import ISecretStore, disarm
 
 #: What a rebuild may change beside the system, as the columns are named.
 _COLUMNS = ("name", "description", "access_ipv4", "access_ipv6", "hostname", "disk_config")
@@ -43,11 +43,15 @@ class Rebuilding(ServerChanges):
         keyring: Keyring,
         vmapi: VmapiSection,
         source: random.Random,
+        vmapi_url: str = "",
+        locate: Locate = as_it_is,
     ) -> None:
         super().__init__(database, images_flow, ganeti, deadlines, source)
         self._vault = vault
         self._keyring = keyring
-        self._vmapi = vmapi
+        self.first_boots = FirstBoots(
+            database, vault, keyring, vmapi.secret_lifetime_seconds, vmapi_url, source, locate
+        )
 
     async def rebuild(self, who: Who, ref: str, wanted: Rebuild, request_id: str) -> Rebuilt:
         """Wish a server with a new system on its disk, and new first-boot secrets.
@@ -58,7 +62,7 @@ class Rebuilding(ServerChanges):
         """
         if len(wanted.personality) > MAX_PERSONALITY:
             raise Forbidden(f"A server may get at most {MAX_PERSONALITY} files.")
-        config_token = self.new_config_token()
+        config_token = self.first_boots.new_token()
         admin_password = wanted.admin_password or password.make(self._source)
 
         async def work(tx: Any) -> Rebuilt:
@@ -67,21 +71,21 @@ class Rebuilding(ServerChanges):
             image = await self._image_that_fits(tx, who, wanted.image_ref, server)
             public_key = await self._public_key(tx, who, server, wanted)
             row = await tx.first(
-                "select hostname, user_data from server where id = %s", (server.id,)
+                "select hostname, user_data, config_drive from server where id = %s", (server.id,)
             )
-            user_data = wanted.user_data if wanted.sets_user_data else self._opened(uuid, row)
+            user_data = wanted.user_data
+            if not wanted.sets_user_data:
+                user_data = self.first_boots.opened(uuid, row.user_data)
             await self._write_details(tx, server, wanted)
-            secret = first_boot(
-                NewServer(
-                    name=server.name,
-                    flavor_ref="",
-                    personality=wanted.personality,
-                    user_data=user_data,
-                ),
-                wanted.columns.get("hostname") or row.hostname,
-                admin_password,
-                BootImage(image.location, image.disk_format, image.properties),
-                public_key,
+            boot = FirstBoot(
+                instance_id=uuid,
+                hostname=wanted.columns.get("hostname") or row.hostname,
+                image=BootImage(image.location, image.disk_format, image.properties),
+                password=admin_password,
+                public_key=public_key,
+                user_data=user_data,
+                personality=wanted.personality,
+                links=await first_boots.links_of(tx, server.id),
             )
             start = server.state != STOPPED
             growth = quota.difference(
@@ -90,31 +94,27 @@ class Rebuilding(ServerChanges):
                     quota.ON if start else server.charge, server.vcpus, server.memory_mib, 0
                 ),
             )
-            sealed = self._keyring.encrypt("config_token", uuid, config_token)
-            arguments = {"image_id": image.id, "start": start, "config_token": sealed.hex()}
+            own_password = bool(wanted.admin_password)
+            arguments = {
+                "image_id": image.id,
+                "start": start,
+                **self.first_boots.arguments(
+                    uuid, config_token, boot, row.config_drive, own_password
+                ),
+            }
             await self._open(tx, who, server, holdings, request_id, "rebuild", growth, arguments)
             await outbox.tell_servers(tx, (server.id,), always=True)
             # Before the commit: a rebuild without its secrets must not be seen by a loop.
-            await self._vault.put(config_token, secret, self._vmapi.secret_lifetime_seconds)
+            await self.first_boots.arm(config_token, boot, row.config_drive)
             return Rebuilt(admin_password, image.uuid, wanted.user_data)
 
         try:
             found: Rebuilt = await self._database.transaction(work, "server.rebuild", turn=who.turn)
         except Exception:
             with suppress(Unavailable):
-                await self._vault.drop(config_token)
+                await disarm(self._vault, config_token)
             raise
         return found
-
-    def new_config_token(self) -> str:
-        """The name of a first boot's document, which nobody can guess."""
-        token = base64.urlsafe_b64encode(self._source.getrandbits(256).to_bytes(32, "big"))
-        return token.decode().rstrip("=")
-
-    def _opened(self, uuid: str, row: Any) -> bytes | None:
-        if row.user_data is None:
-            return None
-        return bytes.fromhex(self._keyring.decrypt("user_data", uuid, row.user_data))
 
     async def _image_that_fits(self, tx: Any, who: Who, ref: str, server: Any) -> Any:
         try:
@@ -152,12 +152,7 @@ class Rebuilding(ServerChanges):
         if wanted.sets_key:
             columns["key_name"] = wanted.key_name
         if wanted.sets_user_data:
-            data = wanted.user_data
-            columns["user_data"] = (
-                None
-                if data is None
-                else self._keyring.encrypt("user_data", str(server.uuid), data.hex())
-            )
+            columns["user_data"] = self.first_boots.seal(str(server.uuid), wanted.user_data)
         if columns:
             assignments = ", ".join(f"{column} = %({column})s" for column in columns)
             await tx.run(

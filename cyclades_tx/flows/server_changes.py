@@ -108,7 +108,8 @@ class ServerChanges(ServerDetails):
             if flavor.volume_type_id != before.volume_type_id:
                 raise BadRequest(f"Flavor {flavor.name} has disks of another kind.")
             disk_gib = await procedures.root_disk_gib(tx, server.id)
-            has_disk = before.disk_template != "diskless"
+            # A volume is as large as its owner makes it, whatever the flavor.
+            has_disk = before.disk_template != "diskless" and not before.boots_from_volume
             if has_disk and flavor.disk_gib < disk_gib:
                 raise BadRequest(
                     f"Flavor {flavor.name} has {flavor.disk_gib} GiB of disk, the server"

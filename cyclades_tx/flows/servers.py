@@ -17,6 +17,7 @@ from cyclades_tx.model.moves import ABSENT
 from cyclades_tx.model.operation import CANCELED, PENDING, SUCCEEDED, Operation
 from cyclades_tx.model.who import Who
 from cyclades_tx.store import operations, servers
+from cyclades_tx.vault import disarm
 
 
 class Servers(NewServers):
@@ -75,4 +76,4 @@ class Servers(NewServers):
         if isinstance(sealed, str) and uuid is not None:
             with suppress(CycladesError):
                 token = self._keyring.decrypt("config_token", uuid, bytes.fromhex(sealed))
-                await self._vault.drop(token)
+                await disarm(self._vault, token, bool(creation.arguments.get("nocloud")))

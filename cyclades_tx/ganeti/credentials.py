@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 import stat
@@ -42,6 +43,7 @@ class Keyring:
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) != _KEY_BYTES for key in keys):
             raise ConfigError("A key ring holds one or more keys of 32 bytes.")
+        self._keys = tuple(keys)
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._newest = _key_id(keys[0])
 
@@ -120,6 +122,14 @@ class Keyring:
                 f"The {kind} of {row_id} was altered or belongs to another row."
             ) from None
         return text.decode()
+
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """A key for another use out of each key of the ring, newest first.
+
+        :param purpose: what it is for; keys for one use tell nothing about those for another.
+        """
+        said = b"cyclades_tx derived\0" + purpose.encode()
+        return tuple(hmac.digest(key, said, "sha256") for key in self._keys)
 
     def needs_rotation(self, sealed: bytes) -> bool:
         """Whether a secret is sealed by another key than the newest."""

@@ -98,6 +98,9 @@ class IClusterQuestions(Interface):
     async def glance(prefix: str) -> tuple[InstanceGlance, ...]:
         """The few revealing fields of every instance whose name begins with ``prefix``."""
 
+    async def node_address(name: str) -> str | None:
+        """A node's primary IP address, or None when the cluster has no such node."""
+
     async def jobs(ids: tuple[int, ...]) -> dict[int, Job]:
         """The named jobs, with one query; an unknown one has :attr:`JobStatus.UNKNOWN`."""
 
@@ -151,7 +154,16 @@ class IClusterChanges(Interface):
         """OP_INSTANCE_SET_PARAMS: add a disk."""
 
     async def remove_disk(name: str, reason: str, disk_name: str, hotplug: bool) -> int:
-        """OP_INSTANCE_SET_PARAMS: remove the disk of that name."""
+        """OP_INSTANCE_SET_PARAMS: remove the disk of that name, with what is on it."""
+
+    async def detach_disk(name: str, reason: str, disk_name: str, hotplug: bool) -> int:
+        """OP_INSTANCE_SET_PARAMS: take the disk of that name off, and keep what is on it."""
+
+    async def attach_disk(name: str, reason: str, disk_uuid: str, hotplug: bool) -> int:
+        """OP_INSTANCE_SET_PARAMS: put a disk on that was taken off an instance of this cluster.
+
+        :param disk_uuid: Ganeti's own id of it, since its name may be another's by now.
+        """
 
     async def set_hypervisor_parameters(name: str, reason: str, hvparams: dict[str, object]) -> int:
         """OP_INSTANCE_SET_PARAMS with ``hvparams`` (rescue)."""

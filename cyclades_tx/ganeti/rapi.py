@@ -132,6 +132,10 @@ class RapiCluster:
                 await deferLater(self._reactor, 0)
         return tuple(seen)
 
+    async def node_address(self, name: str) -> str | None:
+        rows = await self._wire.query("node", replies.NODE_FIELDS, words.any_of("name", (name,)))
+        return replies.node_address(rows[0]) if rows else None
+
     async def jobs(self, ids: tuple[int, ...]) -> dict[int, Job]:
         if not ids:
             return {}
@@ -211,6 +215,13 @@ class RapiCluster:
 
     async def remove_disk(self, name: str, reason: str, disk_name: str, hotplug: bool) -> int:
         return await self._modify(name, reason, {"disks": [["remove", disk_name, {}]]}, hotplug)
+
+    async def detach_disk(self, name: str, reason: str, disk_name: str, hotplug: bool) -> int:
+        return await self._modify(name, reason, {"disks": [["detach", disk_name, {}]]}, hotplug)
+
+    async def attach_disk(self, name: str, reason: str, disk_uuid: str, hotplug: bool) -> int:
+        body = {"disks": [["attach", "-1", {"uuid": disk_uuid}]]}
+        return await self._modify(name, reason, body, hotplug)
 
     async def set_hypervisor_parameters(
         self, name: str, reason: str, hvparams: dict[str, object]

@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 from cyclades_tx.ganeti.interfaces import GanetiUnavailable
@@ -32,6 +33,7 @@ INSTANCE_FIELDS = (
 )  # fmt: skip
 TAG_FIELDS = ("name", "tags")
 GLANCE_FIELDS = ("name", "status", "serial_no")
+NODE_FIELDS = ("name", "pip")
 NETWORK_FIELDS = (
     "name", "network", "gateway", "network6", "gateway6", "mac_prefix", "group_list", "tags",
     "external_reservations", "inst_cnt",
@@ -191,6 +193,18 @@ def glance(row: Mapping[str, Any]) -> InstanceGlance:
         power=power(status),
         serial=_integer_or_none(row["serial_no"], "serial number"),
     )
+
+
+def node_address(row: Mapping[str, Any]) -> str:
+    """Return a node's primary address from a row of :data:`NODE_FIELDS`.
+
+    :raise OddReply: when it is no IP address.
+    """
+    text = _text(row["pip"], "primary address of a node")
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise _odd("primary address of a node", text) from None
 
 
 def network(row: Mapping[str, Any]) -> SeenNetwork:

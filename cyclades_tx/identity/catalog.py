@@ -31,6 +31,8 @@ BLOCK_STORAGE = CatalogService("block-storage", "cinder", "/volume/v3")
 
 #: What a service without volumes offers.
 SERVICES = (IDENTITY, COMPUTE, NETWORK, IMAGE)
+#: What the whole service offers: volumes under the older and the official name of their type.
+ALL_SERVICES = (*SERVICES, VOLUME_V3, BLOCK_STORAGE)
 
 
 class Catalog:

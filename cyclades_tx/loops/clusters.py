@@ -18,10 +18,12 @@ from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.ganeti.named import NamedCluster
 from cyclades_tx.ganeti.offline import OfflineCluster
+from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.drift import Counted, Drift
 from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.elsewhere import Elsewhere
+from cyclades_tx.loops.first_boots import Rearm, never_again
 from cyclades_tx.loops.leases import Lease
 from cyclades_tx.loops.looks import Looks
 from cyclades_tx.loops.network_drift import NetworkDrift
@@ -72,6 +74,8 @@ class Drive:
         jitter: random.Random,
         counted: Counted = lambda what, kind, count: None,
         elsewhere: Elsewhere | None = None,
+        rearm: Rearm = never_again,
+        locate: Locate = as_it_is,
     ) -> None:
         self.name: str = row.name
         self.cluster_id: int = row.id
@@ -96,7 +100,9 @@ class Drive:
             retries,
             crash,
         )
-        self._server_work = ServerWork(self.work, vault, open_token, config_url, ganeti, elsewhere)
+        self._server_work = ServerWork(
+            self.work, vault, open_token, config_url, ganeti, elsewhere, rearm, locate
+        )
         self.servers: Loop[int] = Loop(
             f"servers of {row.name}",
             clock,

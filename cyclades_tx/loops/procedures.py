@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.model import procedure
+from cyclades_tx.model.image import deployed_format
 from cyclades_tx.model.operation import Operation
 from cyclades_tx.store import servers
 
@@ -28,12 +30,14 @@ async def request(
     os: str,
     config_url: str,
     boot_order: str,
+    locate: Locate = as_it_is,
 ) -> Request:
     """The call that does a step.
 
     :param step: a step of the operation; its plain stops and starts are the caller's.
     :param config_url: where a new system finds what it is told.
     :param boot_order: how the machine boots when it is not rescued.
+    :param locate: says from where the cluster gets an image.
     """
     wanted = operation.arguments
     if step == procedure.RESTART:
@@ -44,8 +48,8 @@ async def request(
         image = await servers.image_of(database, wanted["image_id"])
         osparams = {
             "config_url": config_url,
-            "img_id": image.location or "null",
-            "img_format": image.disk_format or "none",
+            "img_id": locate(image.location) or "null",
+            "img_format": deployed_format(image.disk_format),
         }
         return lambda: cluster.set_os_parameters(name, trail, osparams)
     if step == procedure.INSTALL:

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from cyclades_tx.ganeti.interfaces import GanetiRefused
-from cyclades_tx.loops import procedures
+from cyclades_tx.image_store.signing import Locate, as_it_is
+from cyclades_tx.loops import procedures, volumes
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.firewalls import Firewalls
-from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
+from cyclades_tx.model.image import deployed_format
+from cyclades_tx.model.instance import NewInstance, NewNic
+from cyclades_tx.model.moves import UNSEEN, Seen
 from cyclades_tx.model.operation import Operation
 from cyclades_tx.model.ownership import owner_tag
-from cyclades_tx.model.plan import CLEAN, TAG, UNTAG, Submit
+from cyclades_tx.model.plan import CLEAN, LET_GO, TAG, UNTAG, Submit
 from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import servers
 
@@ -25,6 +28,7 @@ class ServerCalls:
 
     :param open_token: opens a sealed token; see :class:`~.servers.ServerWork`.
     :param config_url: makes the URL of the first boot's document from its token.
+    :param locate: says from where the cluster gets an image.
     """
 
     def __init__(
@@ -34,16 +38,21 @@ class ServerCalls:
         config_url: Callable[[str], str],
         ganeti: GanetiSection,
         firewalls: Firewalls,
+        locate: Locate = as_it_is,
     ) -> None:
         self._work = work
         self._open_token = open_token
         self._config_url = config_url
         self._ganeti = ganeti
         self._firewalls = firewalls
+        self._locate = locate
 
-    async def of(self, server_id: int, operation: Operation, step: Submit) -> Call:
+    async def of(
+        self, server_id: int, operation: Operation, step: Submit, seen: Seen = UNSEEN
+    ) -> Call:
         """What to call at the cluster for a step; everything that it needs is read before.
 
+        :param seen: the instance, where the step needs a sight of it.
         :raise GanetiRefused: when the step cannot be asked for; nothing was sent.
         """
         cluster = self._work.cluster
@@ -63,6 +72,7 @@ class ServerCalls:
                 os=self._ganeti.os,
                 config_url=self._config_url(await self.token(operation) or ""),
                 boot_order=self._boot_order(),
+                locate=self._locate,
             )
         if step.step in ("delete", CLEAN):
             # Nobody waits for the guest of a server that goes: Ganeti would, for two minutes.
@@ -87,6 +97,12 @@ class ServerCalls:
             hotplug = bool(operation.arguments.get("hotplug"))
             nic = await self._known_nic(operation)
             return lambda: cluster.remove_nic(name, trail, nic, hotplug)
+        if step.step == LET_GO:
+            return lambda: cluster.detach_disk(name, trail, step.disk, False)
+        if operation.kind in volumes.KINDS:
+            return await volumes.request(
+                self._work.database, cluster, self._work.names, trail, operation, seen
+            )
         raise GanetiRefused(f"Operations of the kind {operation.kind} are not known.", 501)
 
     async def _new_nic(self, operation: Operation) -> NewNic:
@@ -111,15 +127,12 @@ class ServerCalls:
         database = self._work.database
         row = await servers.for_create(database, server_id)
         token = await self.token(operation)
-        extra: dict[str, Any] = {}
-        if row.provider is not None:
-            extra = dict(await servers.specs_of(database, row.volume_type_id))
         names = self._work.names
-        disks = tuple(
-            NewDisk(names.disk(disk.id), disk.size_gib * 1024, row.provider, extra)
+        disks = [
+            await volumes.new_disk(database, names, disk)
             for disk in await servers.disks_of(database, server_id)
             if row.disk_template != "diskless"
-        )
+        ]
         nics = tuple(
             NewNic(names.nic(port.id), names.network(port.network_id), port.ip, port.mac)
             for port in await servers.nics_of(database, server_id)
@@ -127,15 +140,15 @@ class ServerCalls:
         return NewInstance(
             name=names.instance(server_id),
             disk_template=row.disk_template,
-            disks=disks,
+            disks=tuple(disks),
             nics=nics,
             vcpus=row.vcpus,
             memory_mib=row.memory_mib,
             os=self._ganeti.os,
             osparams={
                 "config_url": self._config_url(token or ""),
-                "img_id": row.image_location or "null",
-                "img_format": row.image_format or "none",
+                "img_id": self._locate(row.image_location) or "null",
+                "img_format": deployed_format(row.image_format),
             },
             hvparams=dict(self._ganeti.hvparams.get(self._work.hypervisor, {})),
             tags=(owner_tag(str(row.uuid)), *await self._firewalls.tags(server_id)),

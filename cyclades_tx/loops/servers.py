@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
 
-from cyclades_tx.errors import CycladesError
 from cyclades_tx.ganeti.interfaces import (
     GanetiError,
     GanetiRefused,
     GanetiUnavailable,
     GanetiUncertain,
 )
-from cyclades_tx.loops import firewalls
+from cyclades_tx.image_store.signing import Locate, as_it_is
+from cyclades_tx.loops import firewalls, volumes
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.elsewhere import Elsewhere
+from cyclades_tx.loops.first_boots import Rearm, Secrets, never_again
 from cyclades_tx.loops.resting import RestingServers
 from cyclades_tx.loops.server_calls import ServerCalls
 from cyclades_tx.model import procedure
+from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import (
@@ -51,6 +52,9 @@ from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import operations, servers
 from cyclades_tx.vault import ISecretStore
 
+#: Operations whose end is what is seen of a server's devices.
+_OF_DEVICES = ("attach_port", "detach_port", *volumes.KINDS)
+
 #: A turn that takes more steps than this has lost its way; it is called again later.
 MOST_STEPS = 25
 
@@ -60,6 +64,8 @@ class ServerWork:
 
     :param config_url: makes the URL of the first boot's document from its token.
     :param elsewhere: finds instances that were moved to other clusters by hand.
+    :param locate: says from where the cluster gets an image.
+    :param rearm: asked when the secrets of a first boot are gone before their job was sent.
     """
 
     log = Logger()
@@ -72,13 +78,15 @@ class ServerWork:
         config_url: Callable[[str], str],
         ganeti: GanetiSection,
         elsewhere: Elsewhere | None = None,
+        rearm: Rearm = never_again,
+        locate: Locate = as_it_is,
     ) -> None:
         self._work = work
         #: Follows the cluster where nothing is under way.
         self.resting = RestingServers(work, elsewhere)
-        self._vault = vault
         self._firewalls = firewalls.Firewalls(work, ganeti)
-        self._calls = ServerCalls(work, open_token, config_url, ganeti, self._firewalls)
+        self._calls = ServerCalls(work, open_token, config_url, ganeti, self._firewalls, locate)
+        self._secrets = Secrets(work, vault, self._calls.token, rearm)
         self._told_to_stop: set[int] = set()
 
     async def turn(self, server_id: int) -> float | None:
@@ -127,6 +135,10 @@ class ServerWork:
                 if isinstance(step, AskInstance):
                     instance = await self._work.instance(server_id)
                     facts = replace(facts, seen=ABSENT if instance is None else instance)
+                    if operation.kind == "delete" and instance is not None:
+                        database, names = self._work.database, self._work.names
+                        outliving = await volumes.outliving(database, names, server_id, instance)
+                        facts = replace(facts, outliving=outliving)
                     continue
             except GanetiError as error:
                 return await self._unreachable(operation, error)
@@ -138,7 +150,7 @@ class ServerWork:
             elif isinstance(step, AskOwner):
                 facts = replace(facts, owner=await self._owner(server_id))
             elif isinstance(step, AskSecret):
-                facts = replace(facts, secret_there=await self._secret_there(operation))
+                facts = replace(facts, secret_there=await self._secrets.there(operation))
             elif isinstance(step, Wait):
                 await self._wait(operation, step, deleted)
                 return step.seconds
@@ -164,10 +176,6 @@ class ServerWork:
             if row.state == "error"
         )
         return replace(facts, missing=tuple(row.name for row in rows), broken=broken)
-
-    async def _secret_there(self, operation: Operation) -> bool:
-        token = await self._calls.token(operation)
-        return token is not None and await self._vault.there(token)
 
     async def _wait(self, operation: Operation, step: Wait, deleted: bool) -> None:
         if operation.state == SUBMITTED and operation.job_id is not None:
@@ -214,6 +222,7 @@ class ServerWork:
     async def _finish(self, operation: Operation, step: Finish) -> None:
         lease = self._work.lease
         job = self._work.watch.ended(operation.job_id)
+        step = replace(step, reason=self._secrets.told(operation, step.end, step.reason))
         if step.seen is ABSENT and operation.kind not in ("create", "delete"):
             assert operation.server_id is not None
             owner = await self._owner(operation.server_id)
@@ -240,8 +249,7 @@ class ServerWork:
         self._work.watch.forget(operation.job_id)
         if operation.job_id is not None:
             self._told_to_stop.discard(operation.job_id)
-        if operation.kind in ("create", "rebuild") and step.end == FAILED:
-            await self._drop_secret(operation)
+        await self._secrets.drop(operation, step.end)
         if closed:
             self.log.info(
                 "operation.ended",
@@ -252,19 +260,12 @@ class ServerWork:
                 end=step.end,
                 reason=step.reason,
             )
-        if step.seen is UNSEEN and operation.kind in ("attach_port", "detach_port"):
-            # Whether the interface is there is not known: the cluster is asked when it answers.
+        if step.seen is UNSEEN and operation.kind in _OF_DEVICES:
+            # Whether the device is there is not known: the cluster is asked when it answers.
             self.resting.suspect(operation.server_id or 0)
         if step.cancel_job is not None:
             await self._cancel(step.cancel_job)
             self._told_to_stop.discard(step.cancel_job)
-
-    async def _drop_secret(self, operation: Operation) -> None:
-        """Nobody will ask for it; if it cannot be dropped now, it expires."""
-        with suppress(CycladesError):
-            token = await self._calls.token(operation)
-            if token is not None:
-                await self._vault.drop(token)
 
     async def _submit(
         self, server_id: int, operation: Operation, step: Submit, facts: Facts
@@ -273,7 +274,7 @@ class ServerWork:
         job = facts.job
         never_sent = operation.state == PENDING
         try:
-            request = await self._calls.of(server_id, operation, step)
+            request = await self._calls.of(server_id, operation, step, facts.seen)
         except GanetiRefused as error:
             await self._finish(operation, Finish(FAILED, error.message, UNSEEN))
             return None
@@ -282,6 +283,8 @@ class ServerWork:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
             if operation.step and job is not None:
                 await operations.end_step(tx, operation, str(job.status), job.message)
+            if operation.kind == "delete" and isinstance(facts.seen, Instance):
+                await volumes.note_leaving(tx, self._work.names, server_id, facts.seen, step)
             marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
             if marked and step.step == CLEAN and job is not None and operation.step != CLEAN:
                 # What the person will be told in the end, however the cleaning goes.

@@ -12,6 +12,7 @@ from cyclades_tx import __version__
 from cyclades_tx.manage import (
     addresses,
     backends,
+    consoles,
     database,
     enforce_resources,
     flavors,
@@ -33,6 +34,7 @@ from cyclades_tx.manage import (
     servers,
     subnets,
     volume_types,
+    volumes,
 )
 from cyclades_tx.manage.runner import Settings, explain
 
@@ -73,6 +75,7 @@ for _room in (
     ports,
     backends,
     volume_types,
+    volumes,
     flavors,
     images,
     networks,
@@ -82,6 +85,7 @@ for _room in (
     quotas,
     servers,
     server_creation,
+    consoles,
     reconcile_servers,
     reconcile_networks,
     reconcile_pools,

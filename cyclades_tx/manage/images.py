@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from cyclades_tx.errors import NotFound
-from cyclades_tx.flows.images import CONTAINER_FORMATS, DISK_FORMATS, VISIBILITIES
+from cyclades_tx.flows.image_members import ImageMembers
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.options import PAIRS, TRUTH, WORD, list_command, output_format, words
 from cyclades_tx.manage.runner import Settings
+from cyclades_tx.model.image import CONTAINER_FORMATS, DISK_FORMATS, VISIBILITIES
 from cyclades_tx.model.who import ADMIN, Who
 from cyclades_tx.store import operator_names
 from cyclades_tx.store.operator_lists import IMAGES
@@ -18,6 +19,12 @@ from cyclades_tx.world import World
 
 
 def _sizes(function: Any) -> Any:
+    function = click.option(
+        "--size",
+        "size_bytes",
+        type=click.IntRange(0, 2**63 - 1),
+        help="How large it is, in bytes, for users to see.",
+    )(function)
     function = click.option(
         "--min-disk",
         "min_disk_gib",
@@ -54,6 +61,7 @@ def _sizes(function: Any) -> Any:
 @click.option("--properties", type=PAIRS, help="Such as osfamily=linux,os=debian")
 @click.option("--tags", type=WORD, metavar="tag,…")
 @click.option("--protected", type=TRUTH, default=False, show_default=True)
+@click.option("--hidden", type=TRUTH, default=False, show_default=True)
 @output_format
 @click.pass_obj
 def register(
@@ -131,15 +139,62 @@ def remove(settings: Settings, image: str, force: bool) -> None:
 
     async def work(world: World) -> str:
         uuid = await find(world, image)
-        await world.images.remove(uuid)
+        await world.images.delete(None, uuid)
         return uuid
 
     click.echo(f"Image {settings.run(work)} was removed.")
 
 
+@click.command("image-share")
+@click.argument("image", type=WORD)
+@click.option("--project", required=True, type=WORD, help="With which, by name or id.")
+@click.option("--accepted", is_flag=True, help="Have it in the project's lists at once.")
+@click.pass_obj
+def share(settings: Settings, image: str, project: str, accepted: bool) -> None:
+    """Share an image (by UUID, id or name), whose visibility is shared, with a project."""
+
+    async def work(world: World) -> str:
+        project_id = await world.people.find_project(project)
+        await ImageMembers(world.database).add(
+            None, await find(world, image), project_id, "accepted" if accepted else "pending"
+        )
+        return project_id
+
+    click.echo(f"Image {image} is shared with project {settings.run(work)}.")
+
+
+@click.command("image-unshare")
+@click.argument("image", type=WORD)
+@click.option("--project", required=True, type=WORD, help="With which, by name or id.")
+@click.pass_obj
+def unshare(settings: Settings, image: str, project: str) -> None:
+    """Share an image (by UUID, id or name) with a project no longer; its servers stay."""
+
+    async def work(world: World) -> str:
+        project_id = await world.people.find_project(project)
+        await ImageMembers(world.database).remove(None, await find(world, image), project_id)
+        return project_id
+
+    click.echo(f"Image {image} is not shared with project {settings.run(work)} any more.")
+
+
+@click.command("image-members")
+@click.argument("image", type=WORD)
+@output_format
+@click.pass_obj
+def list_members(settings: Settings, image: str, form: str) -> None:
+    """List the projects that an image (by UUID, id or name) is shared with."""
+
+    async def work(world: World) -> list[tuple[str, ...]]:
+        members = await ImageMembers(world.database).everyone(await find(world, image))
+        return [(row.name, row.project_id, row.status) for row in members]
+
+    tables.show(tables.table(("project", "project.id", "status"), settings.run(work), form))
+
+
 def add_to(group: click.Group) -> None:
     """Add the commands."""
-    for command in (register, show, modify, remove):
+    for command in (register, show, modify, remove, share, unshare, list_members):
         group.add_command(command)
     project = click.Option(["--project"], type=WORD, help="Only those of this project.")
     public = click.Option(["--public"], is_flag=True, help="Only the public ones.")

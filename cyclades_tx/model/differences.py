@@ -25,10 +25,10 @@ DISK_DIFFERS = "disk_differs"
 FIREWALLS = {"protected": "ENABLED", "limited": "PROTECTED", "unprotected": "DISABLED"}
 FIREWALL_TAG = "synnefo:network:{nic}:{word}"
 
-#: A volume in one of these is being worked on, or an operator is: nobody takes its record away.
-PASSING = frozenset(
-    ("creating", "attaching", "detaching", "deleting", "extending", "uploading", "error_deleting")
-)
+#: A volume in one of these is being read, or an operator works on it: nobody takes its record away.
+#: What an operation on a server does with its volumes ends with that operation: then what is seen
+#: of their disks says how.
+PASSING = frozenset(("creating", "uploading", "error_deleting"))
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class VolumeRecord:
     """A volume of a server as the database has it.
 
     :ivar busy: whether an open operation works on it.
+    :ivar pending_restart: ``detach`` when its running machine still uses a disk that has left.
     """
 
     id: int
@@ -64,6 +65,7 @@ class VolumeRecord:
     status: str = "in_use"
     ganeti_uuid: str = ""
     busy: bool = False
+    pending_restart: str | None = None
 
 
 @dataclass(frozen=True)
@@ -380,7 +382,10 @@ def _disks(record: ServerRecord, seen: Instance, names: Names) -> list[Differenc
     pairs = pairs_of_disks(record, seen, names)
     there = {volume.id for volume, _ in pairs if volume is not None}
     found: list[Difference] = [
-        DiskMissing(volume) for volume in record.volumes if volume.id not in there
+        DiskMissing(volume)
+        for volume in record.volumes
+        # A running machine may use one that has left its configuration.
+        if volume.id not in there and volume.pending_restart != "detach"
     ]
     for position, (volume, disk) in enumerate(pairs):
         if volume is None:
@@ -389,8 +394,9 @@ def _disks(record: ServerRecord, seen: Instance, names: Names) -> list[Differenc
         differs = {
             "size": disk.size_mib >> 10 != volume.size_gib,
             "position": position != volume.position,
-            # One that is being worked on is whatever its operation says.
-            "status": volume.status in ("available", "error"),
+            "status": volume.status != "in_use"
+            and not volume.busy
+            and volume.status not in PASSING,
         }
         fields = tuple(name for name, so in differs.items() if so)
         if fields:

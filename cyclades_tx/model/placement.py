@@ -160,6 +160,8 @@ def _refusal(each: Candidate, need: Need, mapped: bool) -> str:
         return f"it is not the availability zone {need.zone}"
     if each.reachable is False:
         return "it does not answer at the moment"
+    if not each.disk_templates:
+        return "it was not asked yet what it has"
     if need.disk_template not in each.disk_templates:
         return f"it has no disks of the kind {need.disk_template}"
     return need.company.refusal(each.id) if need.company else ""

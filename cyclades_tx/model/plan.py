@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cyclades_tx.model import firewall, procedure
-from cyclades_tx.model.instance import Instance
+from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
 from cyclades_tx.model.operation import (
@@ -47,10 +47,16 @@ UNTAG = "untag"
 #: The step that removes what a failed creation has left behind.
 CLEAN = "clean"
 
+#: The step that takes a disk off an instance before that is removed, since it outlives it.
+LET_GO = "let_go"
+
 _NOT_ITS_OWN = (
     "The cluster has an instance of this server's name that is not known to be its own"
     " (its tags do not name the server): it is not removed."
 )
+
+
+_NO_INSTANCE = "The cluster has no instance of this server."
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Facts:
     :ivar deleted: whether a delete waits for the operation's end.
     :ivar owner: by what the server's own instance is known; None: not asked.
     :ivar firewall: the profile that each interface of the operation should have, by its name.
+    :ivar outliving: for a delete: the disks that were seen and outlive the instance, as the
+        cluster knows them.
     """
 
     job: Job | None = None
@@ -79,6 +87,7 @@ class Facts:
     deleted: bool = False
     owner: Owner | None = None
     firewall: Mapping[str, str] | None = None
+    outliving: tuple[str, ...] = ()
 
     def confirmed(self, job: Job | None) -> Facts:
         """The same after the cluster itself was asked for the job.
@@ -127,12 +136,14 @@ class Submit:
 
     :ivar failure: why the step before it failed, to be told at the end; empty: nothing failed.
     :ivar tags: that a step about tags sets or removes.
+    :ivar disk: that :data:`LET_GO` takes off, as the cluster knows it.
     """
 
     step: str
     attempt: int
     failure: str = ""
     tags: tuple[str, ...] = ()
+    disk: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,9 +225,28 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
             return AskOwner()
         if not _own(facts):
             return _leave_it(facts.owner)
+        return _towards_removal(operation, facts)
+    if operation.kind == "extend_volume":
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        if facts.seen is ABSENT:
+            return Finish(FAILED, _NO_INSTANCE, ABSENT)
     if operation.kind in procedure.KINDS:
         return Submit(procedure.first(operation.kind, operation.arguments), operation.attempt)
     return Submit(operation.kind, operation.attempt)
+
+
+def _towards_removal(operation: Operation, facts: Facts) -> Submit:
+    """The next step of a delete: first what outlives the instance leaves it, when it stands still.
+
+    What a running machine still uses would be cut off in the middle of a write.
+    """
+    if not facts.outliving:
+        return Submit("delete", operation.attempt if operation.step == "delete" else 0)
+    if isinstance(facts.seen, Instance) and facts.seen.power is Power.RUNNING:
+        return Submit("stop", operation.attempt + 1 if operation.step == "stop" else 0)
+    attempt = operation.attempt + 1 if operation.step == LET_GO else 0
+    return Submit(LET_GO, attempt, disk=facts.outliving[0])
 
 
 def _tagged(facts: Facts, steps: tuple[str, ...], failure: str = "") -> Step:
@@ -290,6 +320,15 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
         if facts.seen is UNSEEN:
             return AskInstance()
         return _tagged(facts, (UNTAG,))
+    if operation.kind == "extend_volume" or operation.step == LET_GO:
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        if facts.seen is ABSENT:
+            return Finish(SUCCEEDED if operation.kind == "delete" else FAILED, "", ABSENT)
+        if operation.step == LET_GO and not facts.outliving:
+            return Submit("delete", 0)
+        disk = facts.outliving[0] if operation.step == LET_GO else ""
+        return Submit(operation.step, operation.attempt, disk=disk)
     return Submit(operation.step, operation.attempt)
 
 
@@ -431,6 +470,14 @@ def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) 
 
 
 def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
+    if operation.step in ("stop", LET_GO):
+        if facts.seen is UNSEEN:
+            return AskInstance()
+        if facts.seen is ABSENT:
+            return Finish(SUCCEEDED, seen=ABSENT)
+        if job.status is not JobStatus.SUCCESS or now >= operation.deadline_at:
+            return Finish(FAILED, failure_of(job), facts.seen)
+        return _towards_removal(operation, facts)
     if job.status is JobStatus.SUCCESS or job.error_code == "unknown_entity":
         return Finish(SUCCEEDED, seen=ABSENT)
     if facts.seen is UNSEEN:

@@ -1,13 +1,10 @@
-"""Servers as they are asked for, and what a new one is told at its first boot."""
+"""Servers as they are asked for."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
-
-import orjson
 
 MAX_METADATA = 128
 MAX_PERSONALITY = 5
@@ -32,6 +29,23 @@ class Personality:
     owner: str = "root"
     group: str = "root"
     mode: int = 0o440
+
+
+@dataclass(frozen=True)
+class WantedDisk:
+    """A volume that a new server should have: one that is there, or a new one.
+
+    :ivar size_gib: of a new one.
+    :ivar boot: whether it is the first disk; a new one is made of the server's image then.
+    :ivar delete_on_termination: whether it goes with the server; None: nothing was said.
+    """
+
+    volume_ref: str | None = None
+    size_gib: int | None = None
+    boot: bool = False
+    delete_on_termination: bool | None = None
+    type_ref: str | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,23 @@ class NewServer:
     group_ref: str | None = None
     #: Only operators: the cluster, past the allocator.
     cluster_id: int | None = None
+    #: Its volumes, beside a first disk of its own.
+    disks: tuple[WantedDisk, ...] = ()
+
+    @property
+    def boots_from_volume(self) -> bool:
+        """Whether its first disk is a volume, and not of the flavor's size."""
+        return any(disk.boot for disk in self.disks)
+
+    def root_gib(self, flavor_gib: int) -> int:
+        """The size of its first disk."""
+        sizes = [disk.size_gib or 0 for disk in self.disks if disk.boot]
+        return sizes[0] if sizes else flavor_gib
+
+    @property
+    def fresh_gib(self) -> int:
+        """The size of the volumes that are made with it."""
+        return sum(disk.size_gib or 0 for disk in self.disks if disk.volume_ref is None)
 
 
 @dataclass(frozen=True)
@@ -120,35 +151,3 @@ def hostname_of(name: str, uuid: UUID) -> str:
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in name.lower())
     kept = kept.strip("-.")[:63].strip("-.")
     return kept or f"server-{uuid}"
-
-
-def first_boot(
-    new: NewServer, hostname: str, admin_password: str, image: BootImage, public_key: str | None
-) -> bytes:
-    """The document that the new machine fetches once: snf-image's variables, as JSON."""
-    document: dict[str, str] = {
-        "img_id": image.location or "null",
-        "img_format": image.disk_format,
-        "img_passwd": admin_password,
-        "img_personality": orjson.dumps(
-            [
-                {
-                    "path": each.path,
-                    "contents": base64.b64encode(each.contents).decode(),
-                    "owner": each.owner,
-                    "group": each.group,
-                    "mode": each.mode,
-                }
-                for each in new.personality
-            ]
-        ).decode(),
-        "img_properties": orjson.dumps(
-            {key.upper(): value for key, value in image.properties.items()}
-        ).decode(),
-        "hostname": hostname,
-    }
-    if public_key is not None:
-        document["auth_keys"] = public_key
-    if new.user_data is not None:
-        document["cloud_userdata"] = base64.b64encode(new.user_data).decode()
-    return orjson.dumps(document)

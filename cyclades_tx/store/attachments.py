@@ -14,7 +14,7 @@ from cyclades_tx.errors import Conflict
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.moves import Seen
 from cyclades_tx.model.operation import PENDING, SUCCEEDED, Operation
-from cyclades_tx.store import outbox, ports
+from cyclades_tx.store import outbox, ports, volume_attachments
 
 #: The kinds of operations that change a server's interfaces.
 KINDS = ("attach_port", "detach_port")
@@ -135,3 +135,4 @@ async def restarted(tx: Any, server_id: int) -> None:
         " and pending_restart is not null",
         (server_id,),
     )
+    await volume_attachments.restarted(tx, server_id)

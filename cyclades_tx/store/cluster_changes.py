@@ -78,6 +78,14 @@ async def live_servers(tx: Any, cluster_id: int) -> int:
     return number
 
 
+async def kept_volumes(tx: Any, cluster_id: int) -> int:
+    """How many volumes that no server has have their disks on a cluster."""
+    number: int = await tx.value(
+        "select count(*) from volume where cluster_id = %s and deleted_at is null", (cluster_id,)
+    )
+    return number
+
+
 async def remove(tx: Any, cluster_id: int) -> None:
     """Remove a locked cluster without servers, with what is known of its past."""
     await tx.run("delete from operation where cluster_id = %s", (cluster_id,))

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cyclades_tx.errors import NotFound
+from cyclades_tx.errors import BadRequest, NotFound
 from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.who import Who
+from cyclades_tx.store.outbox import NOTIFY
 
 _COLUMNS = (
     "image.id, image.uuid::text, image.name, image.project_id, image.status, image.visibility,"
@@ -34,6 +35,14 @@ _BOOTABLE = (
     " or image.visibility in ('public', 'community') or (image.visibility = 'shared' and exists"
     " (select from image_member m where m.image_id = image.id and m.project_id = %s::text"
     " and m.status = 'accepted'))))"
+)
+
+#: The SQL of whether an open operation still makes a server's disks from an image: until it has
+#: ended, what is stored of the image stays, even if it was deleted meanwhile.
+AWAITED = (
+    "exists (select from operation o left join server s on s.id = o.server_id"
+    " where o.finished_at is null and ((o.kind = 'create' and s.image_id = image.id)"
+    " or o.arguments ->> 'image_id' = image.id::text))"
 )
 
 
@@ -59,9 +68,16 @@ async def seen(
     :raise NotFound: when there is none; anything can stand in ``ref``.
     """
     uuid = parse_uuid(ref)
+    if lock and uuid:
+        # Apart from reading it: a statement that has waited for the row still sees the tags and
+        # properties of the time at which it began to wait.
+        await tx.run(
+            f"select from image where image.uuid = %s::uuid and {VISIBLE} for update of image",
+            (uuid, *seen_by(who)),
+        )
     row = uuid and await tx.first(
         f"select {_COLUMNS} from image where image.uuid = %s::uuid"
-        f" and {_BOOTABLE if bootable else VISIBLE}{' for update of image' if lock else ''}",
+        f" and {_BOOTABLE if bootable else VISIBLE}",
         (uuid, *seen_by(who)),
     )
     if not row:
@@ -80,6 +96,62 @@ async def insert(tx: Any, columns: Mapping[str, Any]) -> int:
         dict(columns),
     )
     return image_id
+
+
+async def insert_free(tx: Any, columns: Mapping[str, Any]) -> Any:
+    """Write an image's row, perhaps with a UUID that somebody chose.
+
+    :param columns: names that this program wrote, and their values.
+    :return: a row with ``id`` and ``uuid``, or None when the UUID is taken.
+    """
+    return await tx.first(
+        f"insert into image ({', '.join(columns)}) values"
+        f" ({', '.join(f'%({name})s' for name in columns)})"
+        " on conflict (uuid) do nothing returning id, uuid::text",
+        dict(columns),
+    )
+
+
+async def count(tx: Any, project_id: str) -> int:
+    """How many images a project has."""
+    found: int = await tx.value(
+        "select count(*) from image where project_id = %s and deleted_at is null", (project_id,)
+    )
+    return found
+
+
+async def check_project(tx: Any, project_id: str) -> None:
+    """See that there is a project.
+
+    :raise BadRequest: when there is none; anything can stand there.
+    """
+    if not await tx.value("select exists (select from project where id = %s)", (project_id,)):
+        raise BadRequest(f"There is no project {project_id[:80]!r}.")
+
+
+async def mark_deleted(tx: Any, image_id: int) -> None:
+    """Let nobody see an image again; whom it was shared with is forgotten."""
+    await tx.run("delete from image_member where image_id = %s", (image_id,))
+    await tx.run(
+        "update image set status = 'deleted', deleted_at = now(), updated_at = now() where id = %s",
+        (image_id,),
+    )
+
+
+async def tell(tx: Any, kind: str, image_id: int) -> None:
+    """Tell of an image as it is now.
+
+    :param kind: ``image.created``, ``image.changed`` or, before it is deleted,
+        ``image.deleted``.
+    """
+    await tx.run(
+        "with made as (insert into event (kind, subject, project_id, body)"
+        " select %s, image.uuid::text, image.project_id, jsonb_build_object('image',"
+        " jsonb_build_object('id', image.uuid, 'name', image.name, 'status', image.status,"
+        " 'visibility', image.visibility, 'size', image.size_bytes))"
+        f" from image where image.id = %s returning 1) {NOTIFY}",
+        (kind, image_id),
+    )
 
 
 async def update(tx: Any, image_id: int, columns: Mapping[str, Any]) -> None:

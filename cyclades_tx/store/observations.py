@@ -32,7 +32,7 @@ from cyclades_tx.model.differences import (
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.quota import difference, server_amounts
-from cyclades_tx.store import addresses, outbox, quotas, server_records
+from cyclades_tx.store import addresses, outbox, quotas, server_records, volume_attachments
 from cyclades_tx.store.ports import SERVER_OWNER, note_released, note_taken, take_ports
 
 #: Added to places that are about to change, so that two never have the same in between.
@@ -403,30 +403,25 @@ class _Work:
         volume = found.volume
         if volume.busy or volume.status in PASSING:
             raise Unfollowable(f"Volume {volume.id} is being worked on ({volume.status}).")
-        # A data volume may be somewhere else by now: only the server's own disks end with it.
-        await self._tx.run(
-            "update volume set updated_at = now(), ganeti_uuid = '',"
-            " status = case when local then 'deleted' else 'error' end,"
-            " deleted_at = case when local then now() end,"
-            " server_id = case when local then server_id end,"
-            " position = case when local then position end where id = %s",
-            (volume.id,),
-        )
+        await volume_attachments.disk_is_gone(self._tx, self._server, volume.id)
 
     async def _disk_extra(self, found: DiskExtra) -> None:
+        known = self._names.volume_id(found.disk.name or "")
+        size_gib = found.disk.size_mib >> 10
+        if known is not None and await volume_attachments.take_found(
+            self._tx, self._server, known, size_gib, found.position, found.disk.uuid
+        ):
+            return
         await self._tx.run(
             "insert into volume (user_id, project_id, size_gib, volume_type_id, local, status,"
             " server_id, position, initialised, ganeti_uuid)"
             " select s.user_id, s.project_id, %s, f.volume_type_id, true, 'in_use', s.id, %s, true,"
             " %s from server s join flavor f on f.id = s.flavor_id where s.id = %s",
-            (found.disk.size_mib >> 10, found.position, found.disk.uuid, self._server.id),
+            (size_gib, found.position, found.disk.uuid, self._server.id),
         )
 
     async def _disk_differs(self, found: DiskDiffers) -> None:
         volume = found.volume
         if volume.busy or volume.status in PASSING:
             raise Unfollowable(f"Volume {volume.id} is being worked on ({volume.status}).")
-        await self._tx.run(
-            "update volume set size_gib = %s, status = 'in_use', updated_at = now() where id = %s",
-            (found.size_gib, volume.id),
-        )
+        await volume_attachments.disk_is_there(self._tx, volume.id, found.size_gib)

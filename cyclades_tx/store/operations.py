@@ -33,6 +33,7 @@ async def open_operation(
     deadline_seconds: float,
     server_id: int | None = None,
     network_id: int | None = None,
+    volume_id: int | None = None,
     project_id: str | None = None,
     user_id: str | None = None,
     request_id: str = "",
@@ -44,9 +45,9 @@ async def open_operation(
     :return: its id. A second open one on the same server is a UniqueViolation.
     """
     operation_id: int = await tx.value(
-        "insert into operation (kind, cluster_id, deadline_at, server_id, network_id, project_id,"
-        " user_id, request_id, arguments, reason, told_reason)"
-        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s, %s)"
+        "insert into operation (kind, cluster_id, deadline_at, server_id, network_id, volume_id,"
+        " project_id, user_id, request_id, arguments, reason, told_reason)"
+        " values (%s, %s, now() + make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " returning id",
         (
             kind,
@@ -54,6 +55,7 @@ async def open_operation(
             deadline_seconds,
             server_id,
             network_id,
+            volume_id,
             project_id,
             user_id,
             request_id,

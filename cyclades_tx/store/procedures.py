@@ -28,7 +28,8 @@ async def root_disk_gib(querier: Any, server_id: int) -> int:
 async def sizes(querier: Any, server_id: int) -> Any:
     """A server's flavor with its sizes, template and volume type, and the one before its resize."""
     return await querier.first(
-        "select s.flavor_id, s.old_flavor_id, f.volume_type_id, t.disk_template,"
+        "select s.flavor_id, s.old_flavor_id, s.boots_from_volume, f.volume_type_id,"
+        " t.disk_template,"
         " o.uuid::text as old_flavor, o.vcpus as old_vcpus, o.memory_mib as old_memory_mib"
         " from server s join flavor f on f.id = s.flavor_id"
         " join volume_type t on t.id = f.volume_type_id"

@@ -109,6 +109,12 @@ with disks as (
            coalesce(d.gib, 0) * 1073741824 as disk, s.charge = 'on' as running
     from server s left join disks d on d.server_id = s.id
     where s.charge <> 'none'
+), every_disk as (
+    select project_id, disk from charged
+    union all
+    -- The other volumes are charged from their making to their end, wherever they are.
+    select project_id, size_gib::bigint * 1073741824 from volume
+        where not local and deleted_at is null
 ), counted as (
     select project_id, 'cyclades.vm' as resource, count(*) as used from charged group by 1
     union all
@@ -116,7 +122,7 @@ with disks as (
     union all
     select project_id, 'cyclades.total_ram', sum(memory) from charged group by 1
     union all
-    select project_id, 'cyclades.disk', sum(disk) from charged group by 1
+    select project_id, 'cyclades.disk', sum(disk) from every_disk group by 1
     union all
     select project_id, 'cyclades.cpu', sum(vcpus) from charged where running group by 1
     union all

@@ -38,7 +38,7 @@ select coalesce(json_agg(json_build_object(
         from port p where p.server_id = s.id),
     'volumes', (select json_agg(json_build_object(
         'id', v.id, 'position', v.position, 'size_gib', v.size_gib, 'status', v.status,
-        'ganeti_uuid', v.ganeti_uuid,
+        'ganeti_uuid', v.ganeti_uuid, 'pending_restart', v.pending_restart,
         'busy', exists (select from operation o where o.volume_id = v.id
             and o.finished_at is null)) order by v.position)
         from volume v where v.server_id = s.id and v.deleted_at is null)

@@ -14,7 +14,14 @@ from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import CANCELED, FAILED, SUCCEEDED, Operation
 from cyclades_tx.model.ownership import Owner
 from cyclades_tx.model.quota import difference, server_amounts
-from cyclades_tx.store import attachments, operations, outbox, procedures, quotas
+from cyclades_tx.store import (
+    attachments,
+    operations,
+    outbox,
+    procedures,
+    quotas,
+    volume_attachments,
+)
 from cyclades_tx.store.observations import Followed, follow
 from cyclades_tx.store.ports import delete_ports_of_server
 
@@ -229,11 +236,12 @@ async def nic_of(querier: Any, port_id: Any) -> Any:
 
 
 async def disks_of(querier: Any, server_id: int) -> list[Any]:
-    """The disks of a server in order: id, size in GiB."""
+    """The disks of a server in order: id, size in GiB, type and its provider."""
     return list(
         await querier.all(
-            "select id, size_gib from volume where server_id = %s and deleted_at is null"
-            " order by position",
+            "select v.id, v.size_gib, v.volume_type_id, t.provider from volume v"
+            " join volume_type t on t.id = v.volume_type_id"
+            " where v.server_id = %s and v.deleted_at is null order by v.position",
             (server_id,),
         )
     )
@@ -322,6 +330,7 @@ async def settle(
     if operation.kind == "create" and end == SUCCEEDED:
         await tx.run("update server set launched_at = now() where id = %s", (server.id,))
     await attachments.settled(tx, server, operation, end, seen, pending_restart)
+    await volume_attachments.settled(tx, server, operation, end, pending_restart)
     if names is not None and isinstance(seen, Instance) and after.charge != quota.NONE:
         rests = operation.kind != "create" or end == SUCCEEDED
         if rests and not await operations.open_of_server(tx, server.id):
@@ -426,12 +435,9 @@ async def move(
             " where server_id = %s and local and deleted_at is null",
             (server.id,),
         )
+        await volume_attachments.server_is_gone(tx, server.id)
     elif after != before:
-        await tx.run(
-            "update volume set status = 'in_use', initialised = true, updated_at = now()"
-            " where server_id = %s and status = 'creating' and deleted_at is null",
-            (server.id,),
-        )
+        await volume_attachments.made_with_server(tx, server.id)
         ports = await tx.all(
             "update port set state = 'active', updated_at = now()"
             " where server_id = %s and state = 'build' returning id",

@@ -152,10 +152,14 @@ class ConsumerContract:
         broker.on_change(lambda connected, why: told.append((connected, why)))
         broker.declare([wrong, good])
         broker.start()
-        await subject.until(lambda: broker.connected)
+
+        def refusals() -> list[str]:
+            return [why for _, why in told if "406 PRECONDITION_FAILED" in why]
+
+        await subject.until(lambda: broker.connected and bool(refusals()))
         await subject.sleep(0.3)
-        refusals = [why for _, why in told if "406" in why]
-        assert len(refusals) == 1 and wrong.name in refusals[0]
+        (refusal,) = refusals()
+        assert wrong.name in refusal, told
         received = subject.received()
         consumer = broker.consume(good.name, 10, received)
         await broker.publish(subject.exchange, "k", b"1", mandatory=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from cyclades_tx.ganeti.interfaces import GanetiRefused
 from cyclades_tx.model.instance import (
     NewDisk,
@@ -33,6 +35,9 @@ class InstanceContract:
         assert (nic.name, nic.network, nic.ip) == (subject.name("nic"), network.name, ip)
         assert nic.mac.startswith("aa:00:7f:") and nic.mode == "routed"
         assert vm.pnode and vm.uuid and vm.serial
+        address = await subject.cluster.node_address(vm.pnode)
+        assert address is not None and ip_address(address)
+        assert await subject.cluster.node_address("no-such-node.test") is None
 
     async def test_create_leaves_it_stopped_when_asked_to(self, subject: ClusterSubject) -> None:
         """``start=False`` makes a stopped machine."""
@@ -181,6 +186,19 @@ class InstanceContract:
         assert [each.size_mib for each in (await subject.seen(vm.name)).disks] == [16]
         unknown = cluster.remove_disk(vm.name, subject.reason(), disk.name, False)
         await subject.failed(await unknown)
+
+    async def test_detached_disk_comes_back_with_its_uuid(self, subject: ClusterSubject) -> None:
+        """As it was, and to an instance of the same node; an unknown one does not."""
+        cluster, disk = subject.cluster, NewDisk(subject.name("kept"), 24)
+        name = (await subject.created(start=False)).name
+        await subject.done(await cluster.add_disk(name, subject.reason(), disk, False))
+        uuid = (await subject.seen(name)).disks[1].uuid
+        await subject.done(await cluster.detach_disk(name, subject.reason(), disk.name, False))
+        assert len((await subject.seen(name)).disks) == 1
+        await subject.done(await cluster.attach_disk(name, subject.reason(), uuid, False))
+        seen = (await subject.seen(name)).disks[1]
+        assert (seen.name, seen.size_mib, seen.uuid) == (disk.name, 24, uuid)
+        await subject.failed(await cluster.attach_disk(name, subject.reason(), name, False))
 
     async def test_tags_come_and_go(self, subject: ClusterSubject) -> None:
         """Tags are added and removed; Ganeti's characters only."""

@@ -79,6 +79,10 @@ class Reader(Protocol):
     def _give(self, answer: Answer) -> None:
         waiting, self.waiting = self.waiting, None
         assert waiting is not None
+        if answer.headers.get("connection", "").lower() == "close":
+            # Who is answered before the body was read sends nothing more on this connection.
+            self.open = False
+            self.transport.loseConnection()
         waiting.callback(answer)
 
 

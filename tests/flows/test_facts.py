@@ -24,7 +24,7 @@ from cyclades_tx.testing import builders
 
 X = "ganeti"
 OP = "ganeti.snf.event.op"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class Books:

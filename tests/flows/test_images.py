@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
-from cyclades_tx.errors import BadRequest, Forbidden, NotFound
+from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
 from cyclades_tx.flows.images import Images
+from cyclades_tx.image_store.locations import Locations
+from cyclades_tx.model.image import Change
+from cyclades_tx.store.images import AWAITED
+from cyclades_tx.testing import builders
 from cyclades_tx.testing.network_builders import a_member
 
 
@@ -101,9 +105,9 @@ async def test_the_operator_changes_and_removes(database: Any) -> None:
     assert (changed.name, changed.properties, changed.tags) == ("m", {"b": "2"}, ["t"])
     assert changed.updated_at > row.updated_at
     with pytest.raises(Forbidden):
-        await images.remove(row.uuid)
+        await images.delete(None, row.uuid)
     await images.modify(row.uuid, protected=False)
-    await images.remove(row.uuid)
+    await images.delete(None, row.uuid)
     with pytest.raises(NotFound):
         await images.show(None, row.uuid)
     assert await images.list() == []
@@ -114,3 +118,99 @@ async def test_what_cannot_be_changed_is_told(database: Any, wrong: dict[str, An
     """Before the image is looked for."""
     with pytest.raises(BadRequest):
         await Images(database).modify("x", **wrong)
+
+
+async def test_an_image_may_lie_where_the_operator_allows_it(database: Any) -> None:
+    """It is active at once; http is for imports, all else is refused, and nothing changes."""
+    who = await a_member(database)
+    allowed = Locations(("file:///srv/images", "https://images.example"))
+    images = Images(database, allowed.check)
+    formats = {"disk_format": "raw", "container_format": "bare"}
+
+    async def locate(uuid: str, url: str, flow: Images = images) -> Any:
+        await flow.update(who, uuid, [Change("add", "locations", url)])
+        return await flow.show(None, uuid)
+
+    uuid = await images.create(who, attributes=formats, properties={})
+    before = await images.show(None, uuid)
+    for url, error in (
+        ("file:///etc/passwd", Forbidden),
+        ("file:///srv/images/../../../etc/passwd", Forbidden),
+        ("file:///srv/images-of-others/x", Forbidden),
+        ("pithos://a/b/c", Forbidden),
+        ("http://127.0.0.1/x", Forbidden),
+        ("https://images.example/x", BadRequest),
+        ("x", Forbidden),
+        ("file:///srv/images/a b", BadRequest),
+    ):
+        with pytest.raises(error):
+            await locate(uuid, url)
+    with pytest.raises(Forbidden):
+        await locate(uuid, "file:///srv/images/x", Images(database))
+    assert await images.show(None, uuid) == before
+    row = await locate(uuid, "file:///srv/images/x")
+    assert (row.status, row.location) == ("active", "file:///srv/images/x")
+    with pytest.raises(Conflict):
+        await locate(uuid, "file:///srv/images/y")
+    bare = await images.create(who, attributes={}, properties={})
+    with pytest.raises(BadRequest):
+        await locate(bare, "file:///srv/images/x")
+    both = [
+        Change("replace", "disk_format", "raw"),
+        Change("replace", "container_format", "bare"),
+        Change("add", "locations", "file:///srv/images/x"),
+    ]
+    await images.update(who, bare, both)
+    assert (await images.show(who, bare)).status == "active"
+
+
+async def test_an_image_that_an_open_operation_needs_is_awaited(database: Any) -> None:
+    """Although it was deleted; no more when the operation has ended."""
+    who = await builders.somebody(database)
+    images = Images(database)
+    row = await images.register(who, name="n", location="l", visibility="private")
+    other = await images.register(who, name="o", location="l", visibility="private")
+    flavor, cluster = await builders.a_flavor(database), await builders.a_cluster(database)
+    server = await builders.a_server(
+        database, who, flavor, image=builders.Row(row.id, row.uuid), cluster=cluster
+    )
+    operation = await builders.an_operation(database, server, cluster, "create", state="pending")
+    await images.delete(who, row.uuid)
+
+    async def awaited() -> list[int]:
+        rows = await database.all(f"select image.id from image where {AWAITED} order by id")
+        return [each.id for each in rows]
+
+    assert await awaited() == [row.id]
+    for state, arguments, expected in (
+        ("pending", f'{{"image_id": {other.id}}}', [row.id, other.id]),
+        ("pending", '{"image_id": "no number"}', [row.id]),
+        ("succeeded", f'{{"image_id": {other.id}}}', []),
+    ):
+        await database.run(
+            "update operation set state = %s, arguments = %s::jsonb, finished_at ="
+            " case when %s = 'succeeded' then now() end where id = %s",
+            (state, arguments, state, operation),
+        )
+        assert await awaited() == expected
+
+
+async def test_the_operator_makes_an_image_active_only_with_a_location(database: Any) -> None:
+    """And with formats; one that waits for its user's data is left alone."""
+    images = Images(database)
+    who = await a_member(database)
+    uuid = await images.create(who, attributes={}, properties={})
+    for changes in (
+        {"status": "active"},
+        {"status": "deactivated"},
+        {"status": "active", "location": "x"},
+        {"status": "active", "location": "x", "disk_format": "raw"},
+    ):
+        with pytest.raises(Conflict):
+            await images.modify(uuid, **changes)
+    formats = {"disk_format": "raw", "container_format": "bare"}
+    row = await images.modify(uuid, status="active", location="x", **formats)
+    assert (row.status, row.location, row.name) == ("active", "x", None)
+    await database.run("update image set status = 'saving' where id = %s", (row.id,))
+    with pytest.raises(Conflict):
+        await images.modify(uuid, status="active", location="y")

@@ -35,7 +35,7 @@ async def test_a_network_is_made_on_every_cluster_that_is_not_offline(database: 
         "select cluster_id, state, mac_prefix from cluster_network order by 1"
     )
     assert standing == [(first, "making", "aa:00:00"), (second, "making", "aa:00:01")]
-    for _ in range(100):
+    for _ in range(6000):
         if len(heard) == 2:
             break
         await database.value("select pg_sleep(0.01)::text")

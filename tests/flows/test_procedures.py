@@ -347,7 +347,9 @@ async def test_a_resize_that_nobody_minds_is_confirmed(driven: Cloud) -> None:
 # Rebuild
 
 
-async def test_a_server_gets_a_new_system_and_new_secrets(driven: Cloud) -> None:
+async def test_a_server_gets_a_new_system_and_new_secrets(
+    driven: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same instance with another image; what only the database knows changes at once."""
     flow, who = driven.world.servers, driven.who
     uuid = await driven.active(metadata={"old": "x"})
@@ -357,6 +359,14 @@ async def test_a_server_gets_a_new_system_and_new_secrets(driven: Cloud) -> None
         "update image set location = 'other.diskdump' where id = %s", (image.id,)
     )
     wanted = Rebuild(image.uuid, {"name": "new name"}, {"new": "y"}, "a password")
+    kept: dict[str, bytes] = {}
+    put = driven.world.vault.put
+
+    async def note(token: str, secret: bytes, lifetime_seconds: float) -> None:
+        kept[token] = secret
+        await put(token, secret, lifetime_seconds)
+
+    monkeypatch.setattr(driven.world.vault, "put", note)
     rebuilt = await flow.rebuild(who, uuid, wanted, "r")
     assert (rebuilt.admin_password, rebuilt.image_uuid) == ("a password", image.uuid)
     assert (await driven.row(uuid)).name == "new name"
@@ -372,8 +382,9 @@ async def test_a_server_gets_a_new_system_and_new_secrets(driven: Cloud) -> None
     assert after.uuid == before.uuid
     assert after.installed["img_id"] == "other.diskdump"
     assert after.installed["config_url"] != before.installed["config_url"]
-    document = await driven.world.vault.take(after.installed["config_url"].rpartition("/")[2])
-    assert json.loads(document)["img_passwd"] == "a password"
+    name = after.installed["config_url"].rpartition("/")[2]
+    assert json.loads(kept[name])["img_passwd"] == "a password"
+    assert await driven.world.vault.take(name) is None  # the operation is over
     assert (await driven.operations(uuid))[-1].arguments.get("config_token") is None
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from cyclades_tx.crash import VARIABLE
 from cyclades_tx.flows.facts import queues
 from cyclades_tx.ganeti.credentials import Keyring
+from tests.forks import FORKS, TWISTD, Fork
 from tests.real.rabbitmq import RABBIT
 
 pytestmark = pytest.mark.real
@@ -27,7 +26,6 @@ EXCHANGE, KEY = "ganeti", "ganeti.snf.event.op"
 QUEUES = [queue.of_type("quorum") for queue in queues(EXCHANGE, "snf-")]
 QUEUE = QUEUES[0]
 PATIENCE_SECONDS = 30.0
-TWISTD = "from twisted.scripts.twistd import run; run()"
 _SEED = """
 insert into project (id, name) values (repeat('1', 32), 'p');
 insert into user_account (id, name) values (repeat('2', 32), 'u');
@@ -63,9 +61,9 @@ class Events:
             f'username = "{self.rabbit.username}"\npassword_file = "password"\n'
             '[log]\nfile = "log.json"\n'
         )
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Fork] = []
 
-    def start(self, crash_at: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, crash_at: int | None = None) -> Fork:
         """Start a process.
 
         :param crash_at: the moment between a commit and its acknowledgement at which it is killed.
@@ -73,14 +71,12 @@ class Events:
         environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
         if crash_at is not None:
             environment[VARIABLE] = str(crash_at)
-        command = [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "cyclades_tx"]
         with (self.folder / "said").open("ab") as said:
-            process = subprocess.Popen(
-                [*command, f"--config={self.folder / 'config.toml'}"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
+            process = FORKS.start(
+                *(*TWISTD, "cyclades_tx", f"--config={self.folder / 'config.toml'}"),
                 stdout=said,
                 stderr=said,
+                environment=environment,
             )
         self.processes.append(process)
         return process

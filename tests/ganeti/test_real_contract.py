@@ -11,7 +11,7 @@ from cyclades_tx.testing.cluster_subject import ClusterSubject
 from cyclades_tx.testing.ganeti_contract import cluster_contract
 from tests.real.ganeti import GANETIS, RealGaneti
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("machines")]
 
 
 @pytest.fixture(scope="module")

@@ -383,7 +383,7 @@ async def test_nothing_that_was_answered_is_lost_by_kill_9(tmp_path: Path) -> No
             await client.close()
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
             process.stdout.close()
     assert answered == list(range(1, 41))
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import pytest
 from pika.exceptions import AMQPError
 
+from tests.forks import FORKS, TWISTD, Fork
 from tests.gtools.test_hook import DUMP
 from tests.real.ganeti import CLUSTERS, GANETIS, RealGaneti
 from tests.real.rabbitmq import RABBIT, RabbitNode
@@ -106,7 +107,7 @@ class Eventd:
         self.folder = folder
         self.config = folder / "eventd.toml"
         self.log = folder / "log"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Fork | None = None
         root = CLUSTERS / str(ganeti.number) / f"n1.{ganeti.name}"
         password = folder / "password"
         password.touch(0o600)
@@ -126,11 +127,12 @@ class Eventd:
         """Start it and wait until it is ready."""
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", "from twisted.scripts.twistd import run; run()",
-                 "--nodaemon", "--pidfile=", "ganeti-eventd", f"--config={self.config}"],
-                cwd=ROOT, stdout=log, stderr=log,
-            )  # fmt: skip
+            self._child = FORKS.start(
+                *(*TWISTD, "ganeti-eventd", f"--config={self.config}"),
+                stdout=log,
+                stderr=log,
+                folder=ROOT,
+            )
         end = time.monotonic() + PROMPT_SECONDS
         while b"connected to" not in self.log.read_bytes()[before:]:
             assert self._child.poll() is None and time.monotonic() < end, self.log.read_text()

@@ -86,10 +86,10 @@ async def world(database: Any, passwords: Passwords) -> Any:
 
 @pytest.fixture
 def until(sleep: Callable[[float], Any]) -> Callable[..., Any]:
-    """Return a function that waits until a condition holds, for five seconds at most."""
+    """Return a function that waits until a condition holds, for a minute at most."""
 
     async def wait(condition: Callable[[], bool], what: str) -> None:
-        for _ in range(500):
+        for _ in range(6000):
             if condition():
                 return
             await sleep(0.01)

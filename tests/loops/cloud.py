@@ -28,7 +28,7 @@ from cyclades_tx.store import addresses, clusters, quotas
 from cyclades_tx.testing import builders
 from cyclades_tx.world import World
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 CONFIG = """
 [identity]
 password_scrypt_log2n = 12

@@ -691,7 +691,7 @@ async def test_mends_that_nobody_answers_are_waited_for_together(
     await site.cloud.until(all_asked, "all are asked")
     assert not waiting.called
     clock.advance(drift_module.MEND_SECONDS)
-    await site.cloud.until(lambda: _is_over(waiting), "nobody waits any more", 2.0)
+    await site.cloud.until(lambda: _is_over(waiting), "nobody waits any more")
     assert drift._mending == set()
 
 

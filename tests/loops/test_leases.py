@@ -54,7 +54,7 @@ async def process(dsn: str) -> Any:
         await each.leases.stop()
 
 
-async def until(so: Callable[[], Any], seconds: float = 15.0) -> None:
+async def until(so: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     from twisted.internet import reactor
 

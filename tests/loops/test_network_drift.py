@@ -277,7 +277,7 @@ async def test_a_wake_of_a_network_at_rest_looks_at_it_at_once(driven_networks: 
     async def there() -> bool:
         return await driven_networks.name() in driven_networks.inventory.networks
 
-    await cloud.until(there, "the network is made again", 5.0)
+    await cloud.until(there, "the network is made again")
     await cloud.settled()
 
 

@@ -200,7 +200,7 @@ async def test_draining_leaves_credentials_alone(ours: Fleet, world: Any, sleep:
     row = await ours.add(unchecked(), check=False)
     heard: list[str] = []
     stop = world.database.listen("cyclades_clusters", heard.append)
-    for _ in range(100):
+    for _ in range(1200):
         changed = await ours.modify("c1.example.org", {"drained": False})
         if heard:
             break

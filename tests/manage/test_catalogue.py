@@ -14,6 +14,7 @@ from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.identity.logins import PasswordLogin, Person, Scope
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.options import quantity
+from cyclades_tx.testing import builders
 
 Manage = Callable[..., Any]
 
@@ -141,14 +142,57 @@ async def test_an_image_from_register_to_remove(manage: Manage) -> None:
     uuid = json.loads(made.out)["uuid"]
     for ref in ("1", uuid, "debian"):
         assert (await manage("image-show", ref)).code == 0
-    changed = await manage("image-modify", "debian", "--status", "deactivated", "--tags", "old")
-    assert "deactivated" in changed.out
+    changed = await manage("image-modify", "debian", "--status", "deactivated", "--tags", "old",
+                           "--size", "7", "--output-format", "json")  # fmt: skip
+    shown = json.loads(changed.out)
+    assert (shown["status"], shown["size_bytes"]) == ("deactivated", 7)
     assert (await manage("image-register", "--name", "debian", "--location", "x:z")).code == 0
     ambiguous = await manage("image-remove", "-f", "debian")
     assert ambiguous.code == 1
     assert "2 images" in ambiguous.err
     assert (await manage("image-remove", "-f", uuid)).code == 0
     assert uuid not in (await manage("image-list", "--public")).out
+
+
+async def test_an_image_without_data_is_shown_as_it_is(manage: Manage, world: Any) -> None:
+    """One of a user's, who gave it no name either; it cannot be made active so."""
+    who = await builders.somebody(world.database)
+    uuid = await world.images.create(who, attributes={}, properties={})
+    listed = await manage("image-list", "--output-format=json")
+    assert [each["status"] for each in json.loads(listed.out)] == ["queued"]
+    shown = await manage("image-show", uuid, "--output-format=json")
+    assert json.loads(shown.out)["name"] is None
+    for form in ("pretty", "csv"):
+        assert (await manage("image-show", uuid, f"--output-format={form}")).code == 0
+        assert (await manage("image-list", f"--output-format={form}")).code == 0
+    refused = await manage("image-modify", uuid, "--status", "active")
+    assert (refused.code, "it has no data yet" in refused.err) == (1, True)
+    assert (await manage("image-remove", "-f", uuid)).code == 0
+
+
+async def test_an_image_is_shared_by_the_operator(manage: Manage, world: Any) -> None:
+    """With a project, which has it at once if that was said; and taken back."""
+    project_id = await world.people.create_project("p")
+    await manage("image-register", "--name", "debian", "--location", "x:y")
+    share = ("image-share", "debian", "--project", "p")
+    refused = await manage(*share)
+    assert (refused.code, "Only shared images have members." in refused.err) == (1, True)
+    await manage("image-modify", "debian", "--visibility", "shared")
+    assert (await manage(*share, "--accepted")).code == 0
+    assert (await manage(*share)).code == 1
+    listed = await manage("image-members", "1", "--output-format", "json")
+    assert json.loads(listed.out) == [
+        {"project": "p", "project.id": project_id, "status": "accepted"}
+    ]
+    unshare = ("image-unshare", "1", "--project", project_id)
+    assert (await manage(*unshare)).code == 0
+    assert (await manage(*unshare)).code == 1
+    assert json.loads((await manage("image-members", "1", "--output-format", "json")).out) == []
+    for wrong in (("image-share", "none", "--project", "p"), ("image-share", "1", "--project", "q"),
+                  ("image-members", "none"), ("image-share", "1")):  # fmt: skip
+        said = await manage(*wrong)
+        assert said.code in (1, 2), wrong
+        assert "Traceback" not in said.err
 
 
 async def test_a_network_of_a_user(manage: Manage, world: Any) -> None:

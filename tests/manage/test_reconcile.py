@@ -88,7 +88,7 @@ async def test_networks_that_differ_are_shown_and_mended(
     assert f"snf-net-{network.id}" in inventory.networks
 
 
-async def _until(world: Any, so: Callable[[], Any], seconds: float = 10.0) -> None:
+async def _until(world: Any, so: Callable[[], Any], seconds: float = 60.0) -> None:
     from twisted.internet.task import deferLater
 
     end = world.reactor.seconds() + seconds

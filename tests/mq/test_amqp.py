@@ -98,7 +98,7 @@ async def test_text_outside_ascii_may_stand_anywhere(
 
 
 async def test_a_dead_letter_can_be_consumed(
-    ours: Connection, other: Any, prefix: str, until: Any
+    ours: Connection, other: Any, prefix: str, until: Any, sleep: Any
 ) -> None:
     """Its ``x-death`` is a list of tables with times and 64-bit numbers."""
     other.queue_declare(
@@ -108,10 +108,11 @@ async def test_a_dead_letter_can_be_consumed(
     )
     other.basic_publish("", prefix + "other", b"dying")
     got: Any = (None,)
-    for _ in range(100):
+    for _ in range(6000):
         got = other.basic_get(prefix + "other")
         if got[0] is not None:
             break
+        await sleep(0.01)
     other.basic_reject(got[0].delivery_tag, requeue=False)
     dead = await consumed(await ours.open_channel(), prefix + "q", until)
     (death,) = dead.properties["headers"]["x-death"]

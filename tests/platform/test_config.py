@@ -142,6 +142,7 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
         ("[server]\nprocesses = 2", "vmapi.store"),
         ('[vmapi]\nstore = "memcached"', "vmapi.memcached_servers"),
         ('[vmapi]\nmemcached_servers = ["a b:1"]', "vmapi.memcached_servers"),
+        ('[image]\nprivate_networks = ["10.0.0.0/33"]', "image.private_networks"),
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(text: str, key: str) -> None:

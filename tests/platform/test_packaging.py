@@ -25,7 +25,7 @@ SHIPPED = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 CACHES = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache")
 #: Real folders in the test's site-packages, since the wheel adds to them; the rest are links.
 OPEN_FOLDERS = ("twisted", "twisted/plugins")
-PLUGINS = ("cyclades_tx", "ganeti-simulator", "ganeti-eventd")
+PLUGINS = ("cyclades_tx", "ganeti-simulator", "ganeti-eventd", "vncauthproxy")
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -133,7 +133,9 @@ def test_the_command_is_declared(wheel: Path) -> None:
     assert "snf-manage = cyclades_tx.manage:main" in archive.read(name).decode()
 
 
-@pytest.mark.parametrize("name", ["cyclades_tx", "ganeti_simulator", "ganeti_eventd"])
+@pytest.mark.parametrize(
+    "name", ["cyclades_tx", "ganeti_simulator", "vncauthproxy", "ganeti_eventd"]
+)
 def test_a_plugin_names_a_module_that_can_make_its_service(name: str) -> None:
     """The names are text, so only a look tells that they are right."""
     from twisted.plugins import cyclades_tx_plugin, ganeti_eventd_plugin

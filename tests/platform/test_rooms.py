@@ -14,7 +14,7 @@ PACKAGE = Path(cyclades_tx.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
 _VALUES = {"model", "errors"}
-_OUTSIDE = {"store", "ganeti", "vault"}
+_OUTSIDE = {"store", "ganeti", "vault", "image_store"}
 _DECLARED = {"config", "sections", "log", "metrics"}
 
 #: A room or a module beside the rooms -> what it may import of the others.
@@ -26,18 +26,20 @@ ARROWS: dict[str, set[str]] = {
     "limits": set(),
     "metrics": set(),
     "mq": set(),
+    "console": set(),
     "gtools": {"mq"},
     "model": {"errors"},
     "sections": {"errors", "mq"},
     "config": {"errors", "sections"},
     "log": {"errors", "sections"},
     "vault": {"errors"},
+    "image_store": _VALUES,
     "ganeti": _VALUES,
     "store": _VALUES | {"log"},
     "identity": _VALUES | {"store"},
     "drift": _VALUES | {"store", "sections"},
-    "flows": _VALUES | _OUTSIDE | {"identity", "mq", "sections"},
-    "loops": _VALUES | _OUTSIDE | {"drift", "sections"},
+    "flows": _VALUES | _OUTSIDE | {"identity", "mq", "sections", "console"},
+    "loops": _VALUES | _OUTSIDE | {"drift", "sections", "console"},
     "api": _VALUES | _OUTSIDE | _DECLARED | {"flows", "identity"},
     "world": _VALUES | _OUTSIDE | _DECLARED | {"flows", "identity", "mq", "crash"},
     "health": {"errors", "metrics", "store"},
@@ -50,6 +52,8 @@ EVERYTHING = {"app", "testing", "trial", "trial_seed"}
 DOORS: dict[tuple[str, str], set[str]] = {
     ("loops", "ganeti"): {"interfaces", "named", "offline"},
     ("flows", "mq"): {"interfaces"},
+    ("flows", "console"): {"interfaces"},
+    ("loops", "console"): {"interfaces"},
 }
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import base64
+import json
 import os
 import signal
-import socket
+import ssl
 import subprocess
+import urllib.request
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ HERE = Path(__file__).parent
 #: A first start may have to install the package.
 UP_TIMEOUT_SECONDS = 300
 DOWN_TIMEOUT_SECONDS = 60
+REMOVE_SECONDS = 300
 _FIRST, _LAST = 100, 250
 #: Where the scripts keep each cluster, in a folder named by its number.
 CLUSTERS = Path("/srv/cytx")
@@ -68,6 +73,42 @@ class RealGaneti:
         """Return the names in ``gnt-instance list``."""
         return self.command("gnt-instance", "list", "--no-headers", "-o", "name").split()
 
+    def remove(self, instances: Iterable[str]) -> None:
+        """Remove instances, all in one job, and wait for its end; it may fail in the middle."""
+        opcodes = [
+            {
+                "OP_ID": "OP_INSTANCE_REMOVE",
+                "instance_name": name,
+                "ignore_failures": True,
+                "shutdown_timeout": 0,
+            }
+            for name in instances
+        ]
+        file = self.home / "remove.json"
+        file.write_text(json.dumps(opcodes))
+        self.command("gnt-debug", "submit-job", str(file), timeout_seconds=REMOVE_SECONDS)
+
+    def answers(self) -> bool:
+        """Whether its RAPI answers a question that another of its daemons must be asked for."""
+        credentials = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        request = urllib.request.Request(
+            f"https://{self.address}:{self.port}/2/info",
+            headers={"Authorization": f"Basic {credentials}"},
+        )
+        context = ssl.create_default_context(cadata=self.certificate_pem)
+        context.check_hostname = False
+        try:
+            with urllib.request.urlopen(request, timeout=20, context=context):
+                return True
+        except OSError:
+            return False
+
+    def revive(self) -> None:
+        """Start what a test has left stopped or frozen."""
+        if not self.answers():
+            self.go_on()
+            self.start()
+
     def stop(self) -> None:
         """End its daemons, as an outage does; :meth:`start` brings them back."""
         _down(self.number)
@@ -102,7 +143,7 @@ class RealGanetis:
         if not self._running and not self._kvm:
             _purge_orphans()
         if self._kvm:
-            _revive(self._kvm[0])
+            self._kvm[0].revive()
         else:
             self._kvm.append(start_ganeti(_take_number(), "kvm"))
         return self._kvm[0]
@@ -115,7 +156,7 @@ class RealGanetis:
         if not self._running and not self._kvm:
             _purge_orphans()
         for ganeti in self._running[:how_many]:
-            _revive(ganeti)
+            ganeti.revive()
         while len(self._running) < how_many:
             self._running.append(start_ganeti(_take_number()))
         return self._running[:how_many]
@@ -197,22 +238,6 @@ def _down(number: int, *words: str) -> None:
         stdin=subprocess.DEVNULL,
         timeout=DOWN_TIMEOUT_SECONDS,
     )
-
-
-def _revive(ganeti: RealGaneti) -> None:
-    """Start one that a failed test has left stopped or frozen."""
-    if not _listens(ganeti):
-        ganeti.go_on()
-        ganeti.start()
-
-
-def _listens(ganeti: RealGaneti) -> bool:
-    try:
-        ganeti.command("gnt-cluster", "info", timeout_seconds=20)
-        socket.create_connection((ganeti.address, ganeti.port), timeout=5).close()
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
 
 
 def _take_number() -> int:

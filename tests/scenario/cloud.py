@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,13 @@ from cyclades_tx.ganeti.simulator.service import SimulatorCredentials
 from cyclades_tx.store.quotas import RECOUNT
 from cyclades_tx.trial_seed import TrialCluster
 from tests.api.strict import misfit_on_the_wire
-from tests.real.ganeti import RealGaneti
+from tests.forks import FORKS, TWISTD, Fork
+from tests.real.ganeti import REMOVE_SECONDS, RealGaneti
 from tests.real.ports import free_port
+from tests.scenario.clients.people import typed
 
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
+KNOWN_SECONDS = 10.0
 
 
 class Refused(Exception):
@@ -44,7 +45,9 @@ class Refused(Exception):
 class Simulators:
     """Simulated clusters in a process of their own."""
 
-    def __init__(self, folder: Path, count: int, job_seconds: float = 0.3) -> None:
+    def __init__(
+        self, folder: Path, count: int, job_seconds: float = 0.3, screens: bool = False
+    ) -> None:
         self.folder = folder
         self.clusters: list[TrialCluster] = []
         tables = []
@@ -55,23 +58,20 @@ class Simulators:
             tables.append(
                 f'[[cluster]]\nname = "{name}"\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
                 f'credentials_file = "{users}"\nstate = "{folder / f"sim{number}.state"}"\n'
-                f"job_seconds = {job_seconds}\n"
+                f"job_seconds = {job_seconds}\nscreens = {json.dumps(screens)}\n"
             )
             self.clusters.append(
                 TrialCluster(name, "http", "127.0.0.1", port, username, password, None, "kvm")
             )
         self._config = folder / "simulators.toml"
         self._config.write_text("\n".join(tables))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Fork | None = None
 
     def start(self) -> None:
         """Start the process and wait until every cluster answers."""
         with (self.folder / "simulators.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*TWISTD, "ganeti-simulator", f"--config={self._config}"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._process = FORKS.start(
+                *(*TWISTD, "ganeti-simulator", f"--config={self._config}"), stdout=log, stderr=log
             )
         for cluster in self.clusters:
             until(partial(self._answers, cluster), "a simulated cluster answers", START_SECONDS)
@@ -105,6 +105,8 @@ class Simulators:
             self._process.wait()
 
     def _answers(self, cluster: TrialCluster) -> bool:
+        ended = self._process is not None and self._process.poll() is not None
+        assert not ended, (self.folder / "simulators.log").read_text()[-2000:]
         try:
             self.ask(cluster, "/2/info")
         except OSError:
@@ -138,7 +140,7 @@ class RealClusters:
     def start(self) -> None:
         """See to it that all of them run."""
         for ganeti in self.ganetis.values():
-            ganeti.start()
+            ganeti.revive()
 
     def instances(self) -> dict[str, str]:
         """This test's instances, with the cluster's name; doubles are an error."""
@@ -153,17 +155,23 @@ class RealClusters:
     def stop(self) -> None:
         """Remove this test's instances; its networks hurt nobody."""
         self.start()
-        remove = ("gnt-instance", "remove", "--force", "--shutdown-timeout=0", "--submit")
-        for name, cluster in self.instances().items():
-            self.ganetis[cluster].command(*remove, name)
-        until(lambda: not self.instances(), "the test's instances are removed")
+
+        def gone() -> bool:
+            left: dict[str, list[str]] = {}
+            for name, cluster in self.instances().items():
+                left.setdefault(cluster, []).append(name)
+            for cluster, names in left.items():
+                self.ganetis[cluster].remove(names)
+            return not left
+
+        until(gone, "the test's instances are removed", REMOVE_SECONDS)
 
     def kill(self) -> None:
         """Nothing: the end of the whole run removes the clusters."""
 
 
 class OpenStack:
-    """The real client, as a person calls it.
+    """The real client, as a person calls it; all of them in one process.
 
     :param folder: its home, with ``clouds.yaml`` in it.
     """
@@ -182,16 +190,7 @@ class OpenStack:
 
         :raise AssertionError: when it fails.
         """
-        done = subprocess.run(
-            [Path(sys.executable).with_name("openstack"), *words],
-            cwd=self._folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = typed(words, self._environment, self._folder)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
@@ -240,7 +239,7 @@ class Service:
             f"total_ram_mib = 100000000\ndisk_gib = 100000000\n{more}"
             f'[log]\nfile = "{self.log}"\n'
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Fork | None = None
 
     @property
     def loaded(self) -> Config:
@@ -251,17 +250,27 @@ class Service:
         """Start it, to be killed at a crash point if one is given."""
         environment = {**os.environ, VARIABLE: str(crash_at)}
         with (self.folder / "service.err").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*TWISTD, "cyclades_tx", f"--config={self.config}"],
-                stdin=subprocess.DEVNULL,
+            self.process = FORKS.start(
+                *(*TWISTD, "cyclades_tx", f"--config={self.config}"),
                 stdout=log,
                 stderr=log,
-                env=environment,
+                environment=environment,
             )
         if wait:
             until(self.ready_or_dead, "the service is ready", START_SECONDS)
             errors = self.folder / "service.err"
             assert crash_at or not self.dead(), errors.read_text()[-2000:]
+            with suppress(AssertionError, psycopg2.Error):
+                # Unless a cluster is away from the beginning: then it is what the test is about.
+                until(self.knows_clusters_or_dead, "every cluster was asked", KNOWN_SECONDS)
+
+    def knows_clusters_or_dead(self) -> bool:
+        """Whether it has asked every cluster what it is, or has ended."""
+        dsn = (self.folder / "dsn").read_text()
+        with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute("select count(*) from cluster where disk_templates = '{}'")
+            (unknown,) = cursor.fetchone() or (0,)
+        return unknown == 0 or self.dead()
 
     def ready_or_dead(self) -> bool:
         """Whether it answers, or has ended."""
@@ -314,7 +323,7 @@ class Client:
 
     def log_in(self) -> None:
         """Get a token."""
-        _, headers, _ = self.send("POST", "/identity/v3/auth/tokens", self._login, timeout=10.0)
+        _, headers, _ = self.send("POST", "/identity/v3/auth/tokens", self._login, timeout=30.0)
         self.token = headers["X-Subject-Token"]
 
     def send(
@@ -338,8 +347,10 @@ class Client:
         try:
             with urllib.request.urlopen(request, timeout=timeout) as reply:
                 text = reply.read()
+                # Of Compute's version only; Volume answers as its first one.
+                minor = 0 if path.startswith("/volume/") else 96
                 wrong = misfit_on_the_wire(
-                    method, path, 96, self._admin, reply.status, text.decode()
+                    method, path, minor, self._admin, reply.status, text.decode()
                 )
                 assert not wrong, wrong
                 return reply.status, reply.headers, json.loads(text) if text else None
@@ -369,16 +380,32 @@ class Books:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._connection: Any = None
 
     def rows(self, sql: str, *args: Any) -> list[Any]:
         """Run a statement of one's own."""
-        connection = psycopg2.connect(self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(sql, args)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        if self._connection is not None:
+            try:
+                return self._rows(sql, args)
+            except psycopg2.OperationalError:
+                # A test of another module has stopped the server meanwhile, and started it.
+                self._connection.close()
+        self._connection = psycopg2.connect(
+            self._dsn, cursor_factory=psycopg2.extras.NamedTupleCursor
+        )
+        self._connection.autocommit = True
+        return self._rows(sql, args)
+
+    def _rows(self, sql: str, args: tuple[Any, ...]) -> list[Any]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, args)
+            return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def open_operations(self) -> list[Any]:
         """What is still in motion."""
@@ -449,7 +476,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Non
         time.sleep(0.05)
 
 
-def end(process: subprocess.Popen[bytes] | None) -> None:
+def end(process: subprocess.Popen[bytes] | Fork | None) -> None:
     """End a process in order, and if that does not help without."""
     if process is None or process.poll() is not None:
         return

@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.forks import FORKS
 from tests.real.ganeti import GANETIS
 from tests.scenario.cloud import Books, Client, RealClusters, Service, Simulators, ended
 
@@ -73,11 +72,13 @@ def running_cloud(
     kvm: bool = False,
     poll_idle_seconds: float = 1.0,
     ganeti: str = "",
+    screens: bool = False,
 ) -> Iterator[Cloud]:
     """A seeded cloud; everything of it is ended in the end.
 
     :param real: on real clusters; with ``kvm`` on one whose machines run, under emulation.
     :param ganeti: more lines of the configuration's table ``ganeti``.
+    :param screens: whether simulated machines have screens.
     """
     simulators: Simulators | RealClusters
     if real:
@@ -87,11 +88,11 @@ def running_cloud(
         simulators = RealClusters(ganetis, prefix)
         ganeti += f'instance_prefix = "{prefix}"\n'
     else:
-        simulators = Simulators(folder, clusters, job_seconds)
+        simulators = Simulators(folder, clusters, job_seconds, screens)
     service = Service(folder, dsn, more=more, ganeti=ganeti, poll_idle_seconds=poll_idle_seconds)
     books = Books(dsn)
     cloud = Cloud(folder, dsn, simulators, service, books, "", "", "", [])
-    with ended(simulators), ended(service), ExitStack() as others:
+    with closing(books), ended(simulators), ended(service), ExitStack() as others:
         others.callback(lambda: [each.stop() for each in cloud.more_services])
         simulators.start()
         _seed(cloud)
@@ -111,9 +112,5 @@ def _seed(cloud: Cloud) -> None:
         "clouds": str(cloud.folder / "clouds.yaml"),
         "url": cloud.service.url,
     }
-    subprocess.run(
-        [sys.executable, "-m", "tests.scenario.seeding"],
-        input=json.dumps(said).encode(),
-        check=True,
-        timeout=60,
-    )
+    done = FORKS.run("-m", "tests.scenario.seeding", given=json.dumps(said).encode())
+    assert done.returncode == 0, done.stderr

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.forks import FORKS, TWISTD, Fork
 from tests.real.ganeti import RealGaneti
 from tests.real.rabbitmq import RabbitNode
 from tests.scenario.cloud import end, until
 
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 START_SECONDS = 30.0
 #: What the daemon says when it has found itself on the master.
 SPEAKS = "this node is the master of"
@@ -80,17 +79,14 @@ class EventDaemon:
             f'node_name = "{(data / "ssconf_master_node").read_text().strip()}"\n'
             f'[state]\nfolder = "{self.folder / "state"}"\n'
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Fork | None = None
 
     def start(self) -> None:
         """Start it, and wait until it speaks for its cluster."""
         said = self.log.read_text().count(SPEAKS) if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*TWISTD, "ganeti-eventd", f"--config={self._config}"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._process = FORKS.start(
+                *(*TWISTD, "ganeti-eventd", f"--config={self._config}"), stdout=log, stderr=log
             )
 
         process = self._process

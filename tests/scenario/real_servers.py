@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tests.forks import FORKS
 from tests.real.ganeti import RealGaneti
 from tests.scenario.cloud import Client, RealClusters, Refused, until
 from tests.scenario.conftest import Cloud
@@ -102,22 +102,9 @@ def delete(client: Client, server: str) -> None:
 
 def register(cloud: Cloud, location: str) -> str:
     """Make an image known, as an operator does; return its id."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "cyclades_tx.manage",
-            f"--config={cloud.service.config}",
-            "image-register",
-            f"--name={location}",
-            f"--location={location}",
-            "--output-format=json",
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = FORKS.run(
+        *("-m", "cyclades_tx.manage", f"--config={cloud.service.config}", "image-register"),
+        *(f"--name={location}", f"--location={location}", "--output-format=json"),
     )
     assert done.returncode == 0, done.stderr
     uuid = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
+from tests.forks import FORKS
 from tests.scenario.cloud import Client, Refused, until
 from tests.scenario.conftest import Cloud
 
@@ -130,8 +128,6 @@ def free_of_pools(cloud: Cloud) -> list[Any]:
 
 def manage(cloud: Cloud, command: str) -> None:
     """A command of the operator's that finds nothing wrong."""
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=60, check=False)
-    done = run(
-        [sys.executable, "-m", "cyclades_tx.manage", f"--config={cloud.service.config}", command]
-    )
+    config = f"--config={cloud.service.config}"
+    done = FORKS.run("-m", "cyclades_tx.manage", config, command)
     assert done.returncode == 0, done.stdout + done.stderr

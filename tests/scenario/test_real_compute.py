@@ -33,7 +33,7 @@ from tests.scenario.real_servers import (
     wait,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("machines")]
 
 #: The last digit of a cluster's prefix is the cluster's own; these are the network's.
 FILTERED = len("aa:00:1")

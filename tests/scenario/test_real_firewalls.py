@@ -10,7 +10,7 @@ import pytest
 from tests.scenario.conftest import Cloud
 from tests.scenario.real_servers import Machine, create, delete, machine_of, wait
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("machines")]
 
 
 def words(machine: Machine) -> list[str]:

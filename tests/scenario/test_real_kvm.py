@@ -16,7 +16,7 @@ from tests.real.ganeti import GANETIS, make_guest
 from tests.scenario.real_ground import Ground, address_of, ground, refused, same_on_both_sides
 from tests.scenario.real_servers import Machine, wait
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("machines")]
 
 #: So often a guest may be too slow.
 TRIES = 3

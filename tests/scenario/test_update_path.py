@@ -12,7 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,6 +52,7 @@ class UpdatePath:
     far: TcpProxy
     daemons: dict[str, EventDaemon]
     servers: list[str]
+    places: dict[str, str] = field(default_factory=dict)
 
     @property
     def clusters(self) -> RealClusters:
@@ -65,8 +66,10 @@ class UpdatePath:
         return f"{self.clusters.prefix}{row.id}"
 
     def ganeti(self, server: str) -> RealGaneti:
-        """The cluster that has a server's instance, by the clusters' own word."""
-        return self.clusters.ganetis[self.clusters.instances()[self.instance(server)]]
+        """The cluster that has a server's instance, by the clusters' own word; it stays there."""
+        if server not in self.places:
+            self.places[server] = self.clusters.instances()[self.instance(server)]
+        return self.clusters.ganetis[self.places[server]]
 
 
 def broker_table(node: RabbitNode, port: int, folder: Path) -> str:

@@ -154,7 +154,7 @@ async def test_an_idle_back_end_that_dies_is_reported(
     """The owner hears of it once, without any statement."""
     connection = await make()
     kill(empty_dsn, connection._connection.info.backend_pid)
-    for _ in range(100):
+    for _ in range(6000):
         if lost:
             break
         await sleep(0.01)

@@ -93,7 +93,7 @@ async def works(database: Database, counter: Callable[[], int]) -> None:
     assert await database.document("select 'x'::text", ()) == b"x"
     assert await database.transaction(increment) == before + 1
     # Work that nobody waits for any more may still be on its way to its end.
-    for _ in range(500):
+    for _ in range(6000):
         if database.statistics().in_use == 0:
             break
         await task.deferLater(reactor, 0.01)

@@ -70,7 +70,7 @@ class Scene:
     async def wakes(self) -> list[str]:
         """The wakes so far; a last one of our own shows that there are no more."""
         await self.database.value("select pg_notify(%s, 'end')", (operations.WAKE,))
-        for _ in range(200):
+        for _ in range(6000):
             if "end" in self.heard:
                 break
             await self.database.value("select pg_sleep(0.01)::text")

@@ -342,7 +342,7 @@ async def test_the_history_of_a_public_address_is_kept(case: Case) -> None:
     assert [(row.ip, row.released_at is not None) for row in rows] == [("10.9.0.77", True)]
 
 
-@pytest.mark.parametrize("status", ["creating", "deleting", "detaching", "extending"])
+@pytest.mark.parametrize("status", ["creating", "uploading", "error_deleting"])
 async def test_a_volume_that_is_worked_on_is_left_alone(case: Case, status: str) -> None:
     """Whoever works on it says what becomes of it."""
     await case.begin()
@@ -370,10 +370,34 @@ async def test_a_data_volume_that_is_gone_keeps_its_record(case: Case) -> None:
     """It may be somewhere else: an operator sees that something is wrong."""
     await case.begin()
     await case.database.run("update volume set local = false, bootable = false")
-    await quotas.add(case.database, case.who.project_id, {quota.DISK: -4 * quota.GIB})
     await case.observe(disks=())
     row = await case.database.first("select * from volume")
     assert (row.status, row.server_id, row.deleted_at) == ("error", None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "used_gib"),
+    [
+        ("attaching", "available", 4),
+        ("detaching", "available", 4),
+        ("deleting", "deleted", 0),
+        ("extending", "error", 4),
+    ],
+)
+async def test_a_volume_that_nothing_works_on_any_more_is_what_its_disk_says(
+    case: Case, status: str, after: str, used_gib: int
+) -> None:
+    """Its operation has ended without a sight of it."""
+    await case.begin()
+    await case.database.run("update volume set local = false, status = %s", (status,))
+    there = SeenDisk(NAMES.disk(case.volume_id), 4 * 1024, "u-disk")
+    await case.observe(disks=(there,))
+    assert await case.database.value("select status from volume") == "in_use"
+    await case.database.run("update volume set status = %s", (status,))
+    await case.observe(disks=())
+    assert await case.database.value("select status from volume") == after
+    used = "select used from holding where resource = 'cyclades.disk'"
+    assert await case.database.value(used) == used_gib * quota.GIB
 
 
 async def test_disks_that_come_go_and_grow_are_charged(case: Case) -> None:

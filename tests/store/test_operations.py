@@ -37,7 +37,7 @@ async def test_opening_wakes_the_driver_with_the_commit(database: Any) -> None:
     stop = database.listen(operations.WAKE, heard.append)
     await database.when_listening()
     operation = await opened(database, server, cluster)
-    for _ in range(100):
+    for _ in range(6000):
         if heard:
             break
         await database.value("select pg_sleep(0.01)::text")

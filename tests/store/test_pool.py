@@ -119,7 +119,7 @@ async def test_dead_idle_connections_are_replaced_in_the_background(
     for connection in held:
         pool.put(connection)
     kill(empty_dsn, *pids)
-    for _ in range(200):
+    for _ in range(6000):
         await sleep(0.01)
         if pool.statistics().size == 3 and not any(c in held for c in pool._idle):
             break

@@ -50,7 +50,7 @@ async def test_a_lock_belongs_to_one_session_and_ends_with_it(dsn: str) -> None:
     await unlock(one, 5)
     assert await try_lock(two, 5)
     two.close()
-    for _ in range(100):
+    for _ in range(3000):
         if await try_lock(one, 5):
             break
         await deferLater(reactor, 0.02)
@@ -71,7 +71,7 @@ async def test_whoever_needs_it_is_told_once_when_it_is_lost(dsn: str) -> None:
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'doomed'"
     )
     administrator.close()
-    for _ in range(100):
+    for _ in range(3000):
         if lost:
             break
         await deferLater(reactor, 0.02)

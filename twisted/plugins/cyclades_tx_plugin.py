@@ -18,3 +18,10 @@ ganeti_simulator = ServiceMaker(
     "A simulated Ganeti cluster that speaks RAPI.",
     "ganeti-simulator",
 )
+
+vncauthproxy = ServiceMaker(
+    "vncauthproxy",
+    "cyclades_tx.console.standalone",
+    "The VNC authentication proxy alone.",
+    "vncauthproxy",
+)

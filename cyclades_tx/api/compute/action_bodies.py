@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, defstruct, field
 
-from cyclades_tx.api.compute import interfaces, rebuilt_server
+from cyclades_tx.api.compute import consoles, interfaces, rebuilt_server
 from cyclades_tx.api.compute.actions import Lock, Reboot, Rescue, ResetState, Resize
 from cyclades_tx.api.compute.refused_actions import REFUSED
 
@@ -31,6 +31,7 @@ _ARGUMENTS: dict[str, Any] = {
     "os-resetState": ResetState,
     "addSecurityGroup": interfaces.Group,
     "removeSecurityGroup": interfaces.Group,
+    "console": consoles.ViewerConsole,
 }
 _PROXIES: dict[str, Any] = {
     "addFloatingIp": interfaces.FloatingAddress,
@@ -46,6 +47,8 @@ def types(minor: int) -> tuple[type[Struct], ...]:
     known = {**_ARGUMENTS, "lock": Lock | None if minor >= _REASON_FIRST else Any}
     if minor <= interfaces.PROXY_LAST:
         known |= _PROXIES
+    if minor <= consoles.ACTION_LAST:
+        known["os-getVNCConsole"] = consoles.VncConsole
     known |= {name: Any for name, refusal in REFUSED.items() if refusal.known(minor)}
     known["changePassword"] = ChangePassword
     return tuple(_body(name, kind) for name, kind in sorted(known.items()))

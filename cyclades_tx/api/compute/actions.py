@@ -24,7 +24,7 @@ _DECODER = msgspec.json.Decoder(dict[str, Any])
 Action = Callable[[Call, str, Any], Awaitable[Reply]]
 
 _NOT_YET = {
-    "createImage": "Making images of servers is not offered yet.",
+    "createImage": "This cloud makes no images of servers: clusters take no snapshots.",
     "addSecurityGroup": "Changing the security groups of a server is not offered yet.",
     "removeSecurityGroup": "Changing the security groups of a server is not offered yet.",
 }

@@ -1,4 +1,4 @@
-"""Addresses and interfaces of a server, and the volumes attached to it."""
+"""Addresses and interfaces of a server."""
 
 from __future__ import annotations
 
@@ -43,29 +43,9 @@ INTERFACE = Document(
     ),
 )
 
-VOLUME = Document(
-    "VolumeAttachment",
-    (
-        Member("id", "volume.uuid", documents.TEXT, last=88),
-        Member("serverId", "server.uuid", documents.TEXT),
-        Member("volumeId", "volume.uuid", documents.TEXT),
-        Member("device", "'/dev/vd' || chr(97 + volume.position)", documents.TEXT),
-        Member("tag", "null::text", documents.NULL, first=70),
-        Member(
-            "delete_on_termination", "volume.delete_on_termination", documents.BOOLEAN, first=79
-        ),
-        Member("attachment_id", "volume.uuid", documents.TEXT, first=89),
-        Member("bdm_uuid", "volume.uuid", documents.TEXT, first=89),
-    ),
-)
-
 _PORTS = (
     "from port join network on network.id = port.network_id where port.server_id = server.id"
     " and port.device_owner <> 'network:floatingip'"
-)
-_VOLUMES = (
-    "from volume where volume.server_id = server.id and not volume.local"
-    " and volume.deleted_at is null"
 )
 
 
@@ -123,14 +103,6 @@ def mount(routes: Routes, database: Any, interfaces: Interfaces | None = None) -
         await interfaces.detach(call.who, server_id, port_id, call.request_id)
         return Reply(202)
 
-    async def list_volumes(call: Call, server_id: str) -> bytes:
-        sql = _list("volumeAttachments", VOLUME.text(call.minor), _VOLUMES)
-        return await read(database, call, server_id, sql)
-
-    async def show_volume(call: Call, server_id: str, volume_id: str) -> bytes:
-        sql = _one("volumeAttachment", VOLUME.text(call.minor), _VOLUMES)
-        return await one(call, server_id, sql, volume_id, "Volume")
-
     async def one(call: Call, server_id: str, sql: str, ref: str, kind: str) -> bytes:
         body = b""
         if UUID.fullmatch(ref) is not None:
@@ -139,20 +111,13 @@ def mount(routes: Routes, database: Any, interfaces: Interfaces | None = None) -
             raise NotFound(f"{kind} {ref} could not be found.")
         return body
 
-    async def not_yet(call: Call, server_id: str, **_: str) -> Reply:
-        raise _not_yet()
-
     routes.add("GET", "/servers/<server_id>/ips", show)
     routes.add("GET", "/servers/<server_id>/ips/<network>", show_network)
     routes.add("GET", "/servers/<server_id>/os-interface", list_interfaces)
     routes.add("POST", "/servers/<server_id>/os-interface", attach)
     routes.add("GET", "/servers/<server_id>/os-interface/<port_id>", show_interface)
     routes.add("DELETE", "/servers/<server_id>/os-interface/<port_id>", detach)
-    routes.add("GET", "/servers/<server_id>/os-volume_attachments", list_volumes)
-    routes.add("POST", "/servers/<server_id>/os-volume_attachments", not_yet)
-    routes.add("GET", "/servers/<server_id>/os-volume_attachments/<volume_id>", show_volume)
-    routes.add("DELETE", "/servers/<server_id>/os-volume_attachments/<volume_id>", not_yet)
 
 
 def _not_yet() -> NotSupported:
-    return NotSupported("Volumes are not offered yet.")
+    return NotSupported("Interfaces are only read here.")

@@ -9,6 +9,7 @@ from cyclades_tx.api import openapi
 from cyclades_tx.api.compute import (
     actions,
     addresses,
+    consoles,
     extensions,
     flavor_changes,
     flavors,
@@ -24,6 +25,7 @@ from cyclades_tx.api.compute import (
     tags,
     usage,
     versions,
+    volume_attachments,
     zones,
 )
 from cyclades_tx.api.compute import limits as limit_views
@@ -31,12 +33,14 @@ from cyclades_tx.api.compute.openapi import REFERENCE
 from cyclades_tx.api.compute.queries import strict
 from cyclades_tx.api.compute.routes import SERVICE, Routes
 from cyclades_tx.api.frame import Frame
+from cyclades_tx.flows.consoles import Consoles
 from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.flows.quotas import Quotas
 from cyclades_tx.flows.server_groups import ServerGroups
 from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.volume_attachments import VolumeAttachments
 
 
 def mount(
@@ -49,6 +53,8 @@ def mount(
     limits: Mapping[str, int | None] | None = None,
     interfaces_flow: Interfaces | None = None,
     more_actions: Mapping[str, actions.Action] | None = None,
+    consoles_flow: Consoles | None = None,
+    volumes_flow: VolumeAttachments | None = None,
 ) -> None:
     """Add all of Compute to the frame.
 
@@ -57,7 +63,9 @@ def mount(
         see them.
     :param limits: what new projects may have of each resource.
     :param interfaces_flow: None: the interfaces of servers are only read.
-    :param more_actions: see :func:`.interfaces.actions`.
+    :param more_actions: see :func:`.interfaces.actions` and :func:`.consoles.actions`.
+    :param consoles_flow: None: no console is opened here.
+    :param volumes_flow: None: the volumes of servers are only read.
     """
     frame.mount("/compute", SERVICE)
     versions.mount(frame)
@@ -68,6 +76,7 @@ def mount(
     metadata.mount(routes, database, servers_flow)
     tags.mount(routes, database, servers_flow)
     addresses.mount(routes, database, interfaces_flow)
+    volume_attachments.mount(routes, database, volumes_flow)
     instance_actions.mount(routes, database)
     flavors.mount(routes, database)
     flavor_changes.mount(routes, database, Flavors(database))
@@ -80,5 +89,6 @@ def mount(
     server_groups.mount(routes, database, ServerGroups(database))
     hypervisors.mount(routes, database, instance_prefix)
     hosts.mount(routes)
+    consoles.mount(routes, consoles_flow)
     extensions.mount(routes)
     openapi.mount(frame, SERVICE, REFERENCE)

@@ -225,7 +225,8 @@ _SERVER_GROUPS = (
 )
 
 _IMAGE = (
-    "case when image.id is null then to_json(''::text) else json_build_object('id', image.uuid,"
+    "case when image.id is null or server.boots_from_volume then to_json(''::text)"
+    " else json_build_object('id', image.uuid,"
     f" 'links', {bookmark('images', 'image.uuid')}) end"
 )
 _FLAVOR_LINK = (

@@ -35,9 +35,6 @@ def mount(routes: Routes) -> None:
     async def no_diagnostics(call: Call, server_id: str) -> Reply:
         raise NotSupported("Diagnostics of servers are not offered on this cloud.")
 
-    async def no_console(call: Call, server_id: str) -> Reply:
-        raise NotSupported("Consoles are not offered yet.")
-
     async def gone(call: Call, **_: str) -> Reply:
         raise HttpError(410, "This resource has been removed from Compute.")
 
@@ -55,4 +52,3 @@ def mount(routes: Routes) -> None:
     routes.add("GET", "/os-aggregates", no_aggregates, admin=True)
     routes.add("GET", "/os-migrations", no_migrations, admin=True)
     routes.add("GET", "/servers/<server_id>/diagnostics", no_diagnostics)
-    routes.add("POST", "/servers/<server_id>/remote-consoles", no_console)

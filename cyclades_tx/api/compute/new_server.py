@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from cyclades_tx.api.call import Call
+from cyclades_tx.api.compute.block_devices import Mapping, disks_of
 from cyclades_tx.api.compute.filters import FALSE, TRUE
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.errors import BadRequest, Forbidden
@@ -35,24 +36,6 @@ class Network(Struct, forbid_unknown_fields=True):
     port: str | None = None
     fixed_ip: str | None = None
     tag: str | None = None
-
-
-class Mapping(Struct, forbid_unknown_fields=True):
-    """One entry of ``block_device_mapping_v2``."""
-
-    uuid: str | None = None
-    boot_index: int | str | None = None
-    source_type: str | None = None
-    destination_type: str | None = None
-    delete_on_termination: bool | str | None = None
-    device_name: str | None = None
-    device_type: str | None = None
-    disk_bus: str | None = None
-    guest_format: str | None = None
-    no_device: bool | str | None = None
-    tag: str | None = None
-    volume_size: int | str | None = None
-    volume_type: str | None = None
 
 
 class Group(Struct, forbid_unknown_fields=True):
@@ -132,7 +115,9 @@ def new_server(call: Call) -> Asked:
     body = call.json(_DECODER)
     wanted = body.server
     refuse_by_version(wanted, call.minor)
-    image_ref = _image(wanted)
+    image_ref, disks = disks_of(
+        _image(wanted), wanted.block_device_mapping_v2, wanted.block_device_mapping, call.minor
+    )
     least = count("min_count", wanted.min_count)
     most = count("max_count", wanted.max_count)
     if most is None:
@@ -172,6 +157,7 @@ def new_server(call: Call) -> Asked:
         access_ipv4=address_of("accessIPv4", wanted.accessIPv4, 4),
         access_ipv6=address_of("accessIPv6", wanted.accessIPv6, 6),
         disk_config=disk_config,
+        disks=disks,
         group_ref=_group({**(body.old_hints or {}), **(body.hints or {})}),
     )
     return Asked(new, truth("return_reservation_id", wanted.return_reservation_id))
@@ -294,21 +280,10 @@ def tags_of(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def _image(wanted: Wanted) -> str | None:
-    """The image to boot from, which the mapping may repeat."""
+    """The image that is named on its own, or None."""
     ref = (wanted.imageRef or "").rstrip("/").rpartition("/")[2] or None
     if ref is not None and UUID.fullmatch(ref) is None:
         raise BadRequest("Invalid imageRef provided.")
-    if wanted.block_device_mapping:
-        raise BadRequest("Booting from a volume and further disks are not offered yet.")
-    for each in wanted.block_device_mapping_v2 or ():
-        from_image = each.source_type == "image" and each.destination_type in ("local", None)
-        if not from_image or str(each.boot_index) != "0" or each.uuid is None:
-            raise BadRequest("Booting from a volume and further disks are not offered yet.")
-        if ref not in (None, each.uuid):
-            raise BadRequest("The block device mapping names another image than imageRef.")
-        if UUID.fullmatch(each.uuid) is None:
-            raise BadRequest("Invalid uuid in block_device_mapping_v2.")
-        ref = each.uuid
     return ref
 
 

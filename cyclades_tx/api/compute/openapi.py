@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cyclades_tx.api.compute import (
     action_bodies,
     addresses,
     changed_server,
+    consoles,
     documents,
     flavor_changes,
     hosts,
@@ -23,6 +22,7 @@ from cyclades_tx.api.compute import (
     shapes,
     tags,
     usage,
+    volume_attachments,
     zones,
 )
 from cyclades_tx.api.compute.documents import TEXT, array, mapping, record
@@ -59,7 +59,8 @@ TABLE: dict[str, Described] = {
         reply=shapes.created,
         status=202,
         support=APPROXIMATED,
-        note="Boots from an image only; of the hints to the scheduler `group` has an effect.",
+        note="Boots from an image, or from a volume that is made of one with it; of the hints to"
+        " the scheduler `group` has an effect.",
     ),
     "GET /servers/<server_id>": Described(
         "Show a server.", reply=within("server", shown(documents.SERVER))
@@ -123,16 +124,33 @@ TABLE: dict[str, Described] = {
         "Remove an interface.", status=202
     ),
     "GET /servers/<server_id>/os-volume_attachments": Described(
-        "List volumes.", reply=listed("volumeAttachments", shown(addresses.VOLUME))
+        "List volumes.",
+        reply=listed("volumeAttachments", shown(volume_attachments.VOLUME)),
+        query=("limit", "offset"),
     ),
     "GET /servers/<server_id>/os-volume_attachments/<volume_id>": Described(
-        "Show a volume.", reply=within("volumeAttachment", shown(addresses.VOLUME))
+        "Show a volume.", reply=within("volumeAttachment", shown(volume_attachments.VOLUME))
     ),
     "POST /servers/<server_id>/os-volume_attachments": Described(
-        "Attach a volume.", body=dict[str, Any], support=REFUSED, note="Volumes come later."
+        "Attach a volume.",
+        body=volume_attachments.NewBody,
+        reply=within("volumeAttachment", shown(volume_attachments.VOLUME)),
+        support=APPROXIMATED,
+        note="The device is chosen here. A volume whose disk cannot leave its server (of the kinds"
+        " `ext` and `drbd`) goes with it: `delete_on_termination` is true then.",
+    ),
+    "PUT /servers/<server_id>/os-volume_attachments/<volume_id>": Described(
+        "Say whether a volume goes with its server.",
+        body=volume_attachments.ChangedBody,
+        status=202,
+        support=APPROXIMATED,
+        note="From 2.85 on; a volume cannot take the place of another one.",
     ),
     "DELETE /servers/<server_id>/os-volume_attachments/<volume_id>": Described(
-        "Detach a volume.", support=REFUSED, note="Volumes come later."
+        "Detach a volume.",
+        status=202,
+        support=APPROXIMATED,
+        note="409 where its disk cannot leave the server, so that nothing is lost.",
     ),
     "GET /servers/<server_id>/os-instance-actions": Described(
         "List what was done.",
@@ -150,7 +168,15 @@ TABLE: dict[str, Described] = {
         "Show diagnostics.", support=REFUSED, note="Ganeti has no figures of a guest."
     ),
     "POST /servers/<server_id>/remote-consoles": Described(
-        "Open a console.", body=dict[str, Any], support=REFUSED, note="Consoles come later."
+        "Open a console.",
+        body=consoles.Body,
+        reply=plain(consoles.REMOTE),
+        support=APPROXIMATED,
+        note="VNC in a browser; the URL is good for one opening within a minute.",
+        first=consoles.REMOTE_FIRST,
+    ),
+    "GET /os-console-auth-tokens/<token>": Described(
+        "Where the token of a console leads.", reply=plain(consoles.CONNECTION), first=31
     ),
     # Flavors
     "GET /flavors": Described(

@@ -85,7 +85,6 @@ REFUSED: dict[str, Refusal] = {
     "evacuate": Refusal(BadRequest, _MOVE, admin=True),
     "resetNetwork": Refusal(_gone, _NETWORK, admin=True),
     "injectNetworkInfo": Refusal(_gone, _NETWORK, admin=True),
-    "os-getVNCConsole": Refusal(NotSupported, _CONSOLE, last=5),
     "os-getRDPConsole": Refusal(NotSupported, _CONSOLE, last=5),
     "os-getSPICEConsole": Refusal(NotSupported, _CONSOLE, last=5),
     "os-getSerialConsole": Refusal(NotSupported, _CONSOLE, last=5),

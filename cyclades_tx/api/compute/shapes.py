@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.api.compute import (
+    consoles,
     documents,
     filters,
     hypervisors,
@@ -87,9 +88,10 @@ def action(minor: int, admin: bool) -> Schema:
 
 
 def acted(minor: int, admin: bool) -> Schema:
-    """What ``rebuild`` and ``rescue`` answer; all others answer with nothing."""
+    """What ``rebuild``, ``rescue`` and consoles answer; all others answer with nothing."""
     rebuilt = rebuilt_server.document(max(minor, 1)).schema(minor, admin)
-    return {"anyOf": [record(server=rebuilt), record(adminPass=TEXT)]}
+    found = [record(server=rebuilt), record(adminPass=TEXT), consoles.PASSWORD]
+    return {"anyOf": [*found, consoles.URL] if minor <= consoles.ACTION_LAST else found}
 
 
 def wrapped_keypair(minor: int, admin: bool) -> Schema:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import one
 from cyclades_tx.api.identity import bodies
@@ -23,7 +25,11 @@ class Projects:
         self._people = people
 
     async def list(self, call: Call) -> bytes:
-        """List all projects; who is no administrator may look for own ones by name."""
+        """List all projects; who is no administrator may look for own ones by name.
+
+        :raise Forbidden: also when none of one's own has the name: clients then take what they
+            were given for an id, and so name a project that they cannot see.
+        """
         name = call.query("name")
         if not call.who.admin and name is None:
             raise Forbidden("Policy does not allow this request to be performed.")
@@ -31,7 +37,7 @@ class Projects:
             name = ""
         if truth(call, "is_domain"):
             name = ""
-        return await projects.listed(
+        document = await projects.listed(
             self._database,
             PROJECT.text(),
             listing("projects"),
@@ -41,6 +47,9 @@ class Projects:
             enabled=truth(call, "enabled"),
             member_id=None if call.who.admin else call.who.user_id,
         )
+        if not call.who.admin and not orjson.loads(document)["projects"]:
+            raise Forbidden("Policy does not allow this request to be performed.")
+        return document
 
     async def show(self, call: Call, project_id: str) -> bytes:
         """Show a project: any to an administrator, to others those in which they have a role."""

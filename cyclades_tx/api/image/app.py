@@ -8,10 +8,15 @@ from cyclades_tx.api import openapi
 from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.errors import glance_fault
 from cyclades_tx.api.frame import Frame
-from cyclades_tx.api.image.documents import SCHEMAS
+from cyclades_tx.api.image.data import Data
+from cyclades_tx.api.image.discovery import Discovery
 from cyclades_tx.api.image.images import Images
+from cyclades_tx.api.image.members import Members
 from cyclades_tx.api.image.openapi import REFERENCE
-from cyclades_tx.errors import NotFound
+from cyclades_tx.api.image.tags import Tags
+from cyclades_tx.flows.image_data import ImageData
+from cyclades_tx.flows.image_members import ImageMembers
+from cyclades_tx.flows.images import Images as ImageFlows
 
 SERVICE = Service("image", glance_fault)
 VERSION = "/image/v2"
@@ -19,33 +24,49 @@ VERSION = "/image/v2"
 _MINORS = (9, 7, 6, 5, 4, 3, 2, 1, 0)
 
 
-def mount(frame: Frame, database: Any) -> None:
-    """Add the endpoints of Image."""
+def mount(frame: Frame, database: Any, data: Data | None = None) -> None:
+    """Add the endpoints of Image.
+
+    :param data: takes and gives out the data of images; None: there are none.
+    """
+    data = data or Data(None, ImageData(database))
     frame.mount("/image", SERVICE)
     _mount_versions(frame)
-    images = Images(database)
+    flows = ImageFlows(database, data.check_location)
+    images = Images(database, flows, data.import_methods)
+    members = Members(database, ImageMembers(database))
+    tags, discovery = Tags(flows), Discovery(data.import_methods)
     for method, path, handler in (
         ("GET", "images", images.list_all),
         ("POST", "images", images.create),
         ("GET", "images/<ref>", images.show),
-        ("PATCH", "images/<ref>", images.change),
-        ("DELETE", "images/<ref>", images.change),
-        ("GET", "images/<ref>/file", images.data),
-        ("PUT", "images/<ref>/file", images.change),
-        ("POST", "images/<ref>/actions/deactivate", images.change),
-        ("POST", "images/<ref>/actions/reactivate", images.change),
-        ("PUT", "images/<ref>/tags/<tag>", images.change),
-        ("DELETE", "images/<ref>/tags/<tag>", images.change),
-        ("GET", "images/<ref>/members", images.members),
-        ("POST", "images/<ref>/members", images.change),
-        ("GET", "images/<ref>/members/<member>", images.member),
-        ("PUT", "images/<ref>/members/<member>", images.change),
-        ("DELETE", "images/<ref>/members/<member>", images.change),
-        ("GET", "schemas/<name>", show_schema),
-        ("GET", "info/import", show_import),
-        ("GET", "info/stores", show_stores),
+        ("PATCH", "images/<ref>", images.update),
+        ("DELETE", "images/<ref>", images.delete),
+        ("GET", "images/<ref>/file", data.download),
+        ("PUT", "images/<ref>/file", data.upload),
+        ("PUT", "images/<ref>/stage", data.stage),
+        ("POST", "images/<ref>/import", data.begin_import),
+        ("POST", "images/<ref>/actions/deactivate", images.deactivate),
+        ("POST", "images/<ref>/actions/reactivate", images.reactivate),
+        ("PUT", "images/<ref>/tags/<tag>", tags.add),
+        ("DELETE", "images/<ref>/tags/<tag>", tags.remove),
+        ("GET", "images/<ref>/members", members.list_all),
+        ("POST", "images/<ref>/members", members.create),
+        ("GET", "images/<ref>/members/<member>", members.show),
+        ("PUT", "images/<ref>/members/<member>", members.update),
+        ("DELETE", "images/<ref>/members/<member>", members.delete),
+        ("GET", "schemas/<name>", discovery.show_schema),
+        ("GET", "info/import", discovery.show_import),
+        ("GET", "info/stores", discovery.show_stores),
     ):
-        frame.endpoint(SERVICE, method, f"{VERSION}/{path}", handler, slash=path != "images")
+        frame.endpoint(
+            SERVICE,
+            method,
+            f"{VERSION}/{path}",
+            handler,
+            slash=path != "images",
+            stream=handler in (data.upload, data.stage),
+        )
     openapi.mount(frame, SERVICE, REFERENCE)
 
 
@@ -71,29 +92,3 @@ def _mount_versions(frame: Frame) -> None:
     for path in ("/image", VERSION):
         frame.endpoint(SERVICE, "GET", path, choices, token=False)
     frame.endpoint(SERVICE, "GET", "/image/versions", list_versions, token=False)
-
-
-async def show_schema(_call: Call, name: str) -> Reply:
-    """What a document looks like, for clients that make their forms from it."""
-    if name not in SCHEMAS:
-        raise NotFound(f"There is no schema {name}.", "schema")
-    return Reply(200, SCHEMAS[name])
-
-
-async def show_import(_call: Call) -> Reply:
-    """The ways to import an image: none."""
-    return Reply(
-        200,
-        {
-            "import-methods": {
-                "description": "Import methods available.",
-                "type": "array",
-                "value": [],
-            }
-        },
-    )
-
-
-async def show_stores(_call: Call) -> Reply:
-    """Say that there is one store only, as Glance says it."""
-    raise NotFound("Multi backend is not supported at this site.", "stores")

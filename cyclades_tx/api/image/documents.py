@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.api.documents import Document, Member
-from cyclades_tx.flows.images import CONTAINER_FORMATS, DISK_FORMATS, VISIBILITIES
+from cyclades_tx.model.image import CONTAINER_FORMATS, DISK_FORMATS, VISIBILITIES
 
 _TIME: dict[str, Any] = {
     "type": "string",

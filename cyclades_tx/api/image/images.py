@@ -1,4 +1,4 @@
-"""Images: list and show."""
+"""Images: listed, shown, made, changed and deleted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec import UnsetType
+
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.documents import many
-from cyclades_tx.api.image.documents import IMAGE_TEXT, MEMBER, time
-from cyclades_tx.errors import BadRequest, Forbidden, NotFound, NotSupported
-from cyclades_tx.flows.images import VISIBILITIES
+from cyclades_tx.api.image import changes, new_image
+from cyclades_tx.api.image.discovery import IMPORT_HEADER
+from cyclades_tx.api.image.documents import IMAGE_TEXT, time
+from cyclades_tx.errors import BadRequest, NotFound
+from cyclades_tx.flows import images as flows
 from cyclades_tx.model.ids import parse_uuid
+from cyclades_tx.model.image import VISIBILITIES
 from cyclades_tx.store.images import VISIBLE, seen_by
 
 _USUAL_LIMIT = 25
@@ -71,10 +76,16 @@ _LISTED = (
 
 
 class Images:
-    """The endpoints of images."""
+    """The endpoints of images.
 
-    def __init__(self, database: Any) -> None:
+    :param flows: what they ask for.
+    :param methods: the ways to import data that clients are told of.
+    """
+
+    def __init__(self, database: Any, flows: flows.Images, methods: tuple[str, ...] = ()) -> None:
         self._database = database
+        self._flows = flows
+        self._methods = methods
 
     async def list_all(self, call: Call) -> bytes:
         """The images that the caller sees, by pages.
@@ -131,58 +142,42 @@ class Images:
             raise _missing(ref)
         return document
 
-    async def data(self, call: Call, ref: str) -> Reply:
-        """The data of an image, of which this service keeps none: the clusters do."""
+    async def create(self, call: Call) -> Reply:
+        """Make an image, without data yet; 201."""
+        body, properties = new_image.read(call)
+        uuid = await self._flows.create(
+            call.who,
+            attributes=new_image.given(body),
+            properties=properties,
+            tags=() if isinstance(body.tags, UnsetType) else body.tags,
+            uuid=None if isinstance(body.id, UnsetType) else body.id,
+        )
+        headers = {"Location": f"{call.base_url}/image/v2/images/{uuid}"}
+        if self._methods:
+            headers[IMPORT_HEADER] = ",".join(self._methods)
+        return Reply(201, await self.show(call, uuid), headers)
+
+    async def update(self, call: Call, ref: str) -> bytes:
+        """Change an image by a JSON patch."""
+        # To those who do not see it, its body says nothing.
         await self._seen(call, ref)
+        await self._flows.update(call.who, ref, changes.read(call))
+        return await self.show(call, ref)
+
+    async def delete(self, call: Call, ref: str) -> Reply:
+        """Delete an image; 204."""
+        await self._flows.delete(call.who, ref)
         return Reply(204)
 
-    async def members(self, call: Call, ref: str) -> bytes:
-        """Whom an image is shared with: all for its project, a member sees itself."""
-        known = await self._seen(call, ref)
-        who = call.who
-        document: bytes = await self._database.document(
-            f"select '{{\"members\": ' || {many(MEMBER.text(), 'image_member.project_id')} ||"
-            ' \', "schema": "/v2/schemas/members"}\' from image_member'
-            " join image on image.id = image_member.image_id where image.id = %s::bigint"
-            " and (%s::boolean or %s::text in (image.project_id, image_member.project_id))",
-            (known, who.admin, who.project_id),
-        )
-        return document
+    async def deactivate(self, call: Call, ref: str) -> Reply:
+        """Let nobody have an image's data for a while; 204."""
+        await self._flows.deactivate(call.who, ref)
+        return Reply(204)
 
-    async def member(self, call: Call, ref: str, member: str) -> bytes:
-        """One project that an image is shared with."""
-        known = await self._seen(call, ref)
-        who = call.who
-        document: bytes | None = await self._database.document(
-            f"select {MEMBER.text()} from image_member"
-            " join image on image.id = image_member.image_id where image.id = %s::bigint"
-            " and image_member.project_id = %s::text"
-            " and (%s::boolean or %s::text in (image.project_id, image_member.project_id))",
-            (known, member, who.admin, who.project_id),
-        )
-        if document is None:
-            raise NotFound(f"{member} not found in the member list of the image {ref}.", "member")
-        return document
-
-    async def create(self, call: Call) -> Reply:
-        """Refuse: images are registered by the operator."""
-        raise NotSupported(
-            "Images cannot be made through this service yet; the operator adds them."
-        )
-
-    async def change(self, call: Call, ref: str, **_rest: str) -> Reply:
-        """Refuse a change of an image, by the reason that weighs most."""
-        known = await self._seen(call, ref)
-        row = await self._database.first(
-            "select project_id, protected from image where id = %s", (known,)
-        )
-        if row is None:
-            raise _missing(ref)
-        if not call.who.admin and row.project_id != call.who.project_id:
-            raise Forbidden(f"You are not permitted to change image {ref}.")
-        if row.protected and call.request.method == b"DELETE":
-            raise Forbidden(f"Image {ref} is protected and cannot be deleted.")
-        raise NotSupported("Images cannot be changed through this service yet; the operator does.")
+    async def reactivate(self, call: Call, ref: str) -> Reply:
+        """End that; 204."""
+        await self._flows.reactivate(call.who, ref)
+        return Reply(204)
 
     async def _seen(
         self, call: Call, ref: str, error: Callable[[str], Exception] | None = None

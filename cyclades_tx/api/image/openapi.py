@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from cyclades_tx.api.image import documents
+from cyclades_tx.api.image import changes, data, documents, members, new_image
 from cyclades_tx.api.openapi import (
-    APPROXIMATED,
     DOCUMENT,
     REFUSED,
     Described,
@@ -19,7 +18,6 @@ FAULT: Schema = _TEXT
 
 #: Properties of its own stand beside the members of an image.
 _IMAGE: Schema = {**documents.IMAGE.schema(), "additionalProperties": _TEXT}
-_LATER = "Images are made by the operators' commands; this comes later."
 
 
 def _record(properties: Schema, *optional: str) -> Schema:
@@ -48,7 +46,7 @@ _SCHEMA = _record(
     "additionalProperties",
     "links",
 )
-_WAYS = _record({"description": _TEXT, "type": _TEXT, "value": {"type": "array", "maxItems": 0}})
+_WAYS = _record({"description": _TEXT, "type": _TEXT, "value": _array(_TEXT)})
 
 
 TABLE: dict[str, Described] = {
@@ -65,8 +63,42 @@ TABLE: dict[str, Described] = {
                "owner", "tag", "os_hidden", "id", "protected", "size_min", "size_max"),
     ),
     "GET /images/<ref>": Described("Show an image.", reply=plain(_IMAGE)),
+    "POST /images": Described(
+        "Create an image; its data come after it.",
+        body=new_image.NewImage, reply=plain(_IMAGE), status=201,
+        note="Further members are properties, each a text. An administrator can name any `owner`.",
+    ),
+    "PATCH /images/<ref>": Described(
+        "Change an image by a JSON patch.",
+        body=(list[changes.Operation], list[changes.DraftOperation]),
+        media=(changes.CURRENT, changes.DRAFT), reply=plain(_IMAGE),
+        note="The second form of operations is that of the second content type.",
+    ),
+    "DELETE /images/<ref>": Described("Delete an image.", status=204),
+    "POST /images/<ref>/actions/deactivate": Described(
+        "Let nobody have the data for a while.", status=204
+    ),
+    "POST /images/<ref>/actions/reactivate": Described("End that.", status=204),
+    "PUT /images/<ref>/tags/<tag>": Described("Add a tag.", status=204),
+    "DELETE /images/<ref>/tags/<tag>": Described("Remove a tag.", status=204),
+    "PUT /images/<ref>/file": Described(
+        "Send the data.", status=204, headers=("Content-MD5", "X-OpenStack-Image-Size"),
+        note="As `application/octet-stream`, in chunks or with its length; `Content-MD5` (base64 or"
+        " hexadecimal) is compared.",
+    ),
     "GET /images/<ref>/file": Described(
-        "Get the data.", status=204, support=APPROXIMATED, note="The clusters keep it: it is empty."
+        "Get the data.", reply=plain({"type": "string", "format": "binary"}), empty=(204,),
+        also=(206,), content="application/octet-stream", headers=("Range", "If-Range"),
+        note="204 for an image whose data lie elsewhere.",
+    ),
+    "PUT /images/<ref>/stage": Described(
+        "Send the data, to be imported.", status=204,
+        headers=("Content-MD5", "X-OpenStack-Image-Size"),
+    ),
+    "POST /images/<ref>/import": Described(
+        "Use what was staged, or fetch the data from elsewhere.", body=data.Import, status=202,
+        note="The methods are `glance-direct` and, where the operator allows places,"
+        " `web-download`.",
     ),
     "GET /images/<ref>/members": Described(
         "List members.",
@@ -75,21 +107,24 @@ TABLE: dict[str, Described] = {
     "GET /images/<ref>/members/<member>": Described(
         "Show a member.", reply=plain(documents.MEMBER.schema())
     ),
+    "POST /images/<ref>/members": Described(
+        "Share an image with a project.",
+        body=members.NewMember, reply=plain(documents.MEMBER.schema()),
+        note="The project must exist.",
+    ),
+    "PUT /images/<ref>/members/<member>": Described(
+        "Accept or reject a shared image.",
+        body=members.Answer, reply=plain(documents.MEMBER.schema()),
+    ),
+    "DELETE /images/<ref>/members/<member>": Described(
+        "Share an image with a project no longer.", status=204
+    ),
     "GET /schemas/<name>": Described("Show a schema.", reply=plain(_SCHEMA)),
     "GET /info/import": Described(
-        "Ways to import.", reply=plain(_record({"import-methods": _WAYS})), note="There are none."
+        "Ways to import.", reply=plain(_record({"import-methods": _WAYS})),
     ),
     "GET /info/stores": Described(
         "List stores.", support=REFUSED, note="404, as where there is one store."
     ),
 }  # fmt: skip
-for _name in (
-    *("POST /images", "PATCH /images/<ref>", "DELETE /images/<ref>"),
-    *("PUT /images/<ref>/file", "POST /images/<ref>/actions/deactivate"),
-    *("POST /images/<ref>/actions/reactivate", "PUT /images/<ref>/tags/<tag>"),
-    *("DELETE /images/<ref>/tags/<tag>", "POST /images/<ref>/members"),
-    *("PUT /images/<ref>/members/<member>", "DELETE /images/<ref>/members/<member>"),
-):
-    TABLE[_name] = Described("Make, change or delete images.", support=REFUSED, note=_LATER)
-
 REFERENCE = Reference("Image", "/image/v2", TABLE, FAULT, fault_content="text/html")

@@ -7,13 +7,14 @@ import random
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from cyclades_tx.ganeti.simulator.journal import Journal, Key
 from cyclades_tx.ganeti.simulator.values import (
+    DetachedDisk,
     OpcodeError,
     SimInstance,
     SimNetwork,
@@ -37,7 +38,10 @@ class Inventory:
         self.nodes = {node.name: node for node in nodes}
         self.instances: dict[str, SimInstance] = {}
         self.networks: dict[str, SimNetwork] = {}
+        self.detached: dict[str, DetachedDisk] = {}
         self.journal: Journal | None = None
+        #: Told the name of each instance that was changed or dropped.
+        self.changed: Callable[[str], None] | None = None
         self._random = random_source
         self._mac_prefix = mac_prefix
         self._memory: Counter[str] = Counter()
@@ -76,6 +80,16 @@ class Inventory:
         del self.networks[name]
         self._note("network", name, None)
 
+    def put_detached(self, detached: DetachedDisk) -> None:
+        """Keep a disk that no instance has, by its uuid."""
+        self.detached[detached.disk.uuid] = detached
+        self._note("disk", detached.disk.uuid, detached)
+
+    def drop_detached(self, uuid: str) -> None:
+        """Forget a disk that an instance has again."""
+        del self.detached[uuid]
+        self._note("disk", uuid, None)
+
     def put_node(self, node: SimNode) -> None:
         """Replace a node; nodes come from the configuration and are not kept in the file."""
         self.nodes[node.name] = node
@@ -83,6 +97,8 @@ class Inventory:
     def _note(self, kind: str, name: str, value: Any) -> None:
         if self.journal is not None:
             self.journal.note(kind, name, value)
+        if self.changed is not None and kind == "instance":
+            self.changed(name)
 
     def _count_in(self, instance: SimInstance, sign: int) -> None:
         self._memory[instance.pnode] += sign * mebibytes_used(instance)
@@ -230,6 +246,8 @@ class Inventory:
             yield ("instance", name), instance
         for name, network in self.networks.items():
             yield ("network", name), network
+        for name, detached in self.detached.items():
+            yield ("disk", name), detached
 
     def load(self, state: dict[Key, Any]) -> None:
         """Take over what the file held."""
@@ -240,6 +258,8 @@ class Inventory:
                 self._count_in(instance, 1)
             elif kind == "network":
                 self.networks[name] = msgspec.convert(value, SimNetwork)
+            elif kind == "disk":
+                self.detached[name] = msgspec.convert(value, DetachedDisk)
 
 
 def check_tags(tags: Iterable[str]) -> None:

@@ -269,6 +269,7 @@ class MemoryGaneti:
 
         return {
             "name": lambda n: n.name,
+            "pip": lambda n: n.address,
             "offline": lambda n: n.offline,
             "drained": lambda n: n.drained,
             "vm_capable": lambda n: True,

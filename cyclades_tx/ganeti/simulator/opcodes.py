@@ -14,6 +14,7 @@ from typing import Any
 
 from cyclades_tx.ganeti.simulator.inventory import Inventory, check_tags
 from cyclades_tx.ganeti.simulator.values import (
+    DetachedDisk,
     OpcodeError,
     SimDisk,
     SimInstance,
@@ -280,8 +281,14 @@ class Opcodes:
         for action, which, words in op.get("nics") or ():
             done.append(self._nic_change(nics, action, which, words))
         for action, which, words in op.get("disks") or ():
-            done.append(self._disk_change(disks, action, which, words))
-        if self._with_ports and instance.running and op.get("hotplug_if_possible"):
+            if action == "remove" and instance.running and not self._plugs(op):
+                raise prerequisite(
+                    f"Instance '{instance.name}' is marked to be up, can't remove volume from a "
+                    "running instance without using hotplug",
+                    "wrong_state",
+                )
+            done.append(self._disk_change(instance, disks, action, which, words))
+        if instance.running and self._plugs(op):
             # Only KVM plugs; the others take it as a change for the next start, and say nothing.
             done += [[device, f"hotplug:{'done' if hotplug else 'failed'}"] for device, _ in done]
         beparams = op.get("beparams") or {}
@@ -301,6 +308,9 @@ class Opcodes:
             osparams={**instance.osparams, **osparams},
         )
         return done
+
+    def _plugs(self, op: Op) -> bool:
+        return self._with_ports and bool(op.get("hotplug_if_possible"))
 
     def _nic_change(self, nics: list[SimNic], action: str, which: Any, words: Op) -> list[str]:
         if action == "add":
@@ -322,7 +332,12 @@ class Opcodes:
         nics[at] = replace(nics[at], ip=ip, name=words.get("name", nics[at].name))
         return [f"nic.ip/{at}", str(ip)]
 
-    def _disk_change(self, disks: list[SimDisk], action: str, which: Any, words: Op) -> list[str]:
+    def _disk_change(
+        self, instance: SimInstance, disks: list[SimDisk], action: str, which: Any, words: Op
+    ) -> list[str]:
+        if action == "attach":
+            disks.append(self._attached(instance, words))
+            return [f"disk/{len(disks) - 1}", f"attach:size={disks[-1].size},mode=rw"]
         if action == "add":
             name = words.get("name")
             if name is not None and self._has.has_disk(name):
@@ -333,10 +348,39 @@ class Opcodes:
         if at is None:
             raise OpcodeError("OpPrereqError", f"Lookup of disk '{which}' failed")
         if action in ("remove", "detach"):
+            if action == "detach":
+                kept = DetachedDisk(disks[at], instance.pnode, instance.disk_template)
+                self._has.put_detached(kept)
             del disks[at]
             return [f"disk/{at}", action]
         disks[at] = replace(disks[at], name=words.get("name", disks[at].name))
         return [f"disk.name/{at}", str(disks[at].name)]
+
+    def _attached(self, instance: SimInstance, words: Op) -> SimDisk:
+        """A disk that was detached before, by its name or uuid."""
+        if instance.disk_template == "ext":
+            raise prerequisite("Missing provider for template 'ext'", "wrong_input")
+        for each in self._has.detached.values():
+            named = "name" in words and each.disk.name == words["name"]
+            if named or each.disk.uuid == words.get("uuid"):
+                break
+        else:
+            raise prerequisite(f"No disk was found with this {words}", "unknown_entity")
+        if each.template != instance.disk_template:
+            raise prerequisite(
+                f"Instance has '{instance.disk_template}' template while disk has"
+                f" '{each.template}' template",
+                "wrong_input",
+            )
+        if each.pnode != instance.pnode:
+            raise OpcodeError(
+                "OpPrereqError",
+                f"Disk nodes are ['{each.pnode}'] while the instance's nodes are"
+                f" ['{instance.pnode}']",
+                "wrong_input",
+            )
+        self._has.drop_detached(each.disk.uuid)
+        return each.disk
 
     def _tags_set(self, op: Op) -> None:
         instance = self._has.instance(op["name"])

@@ -20,6 +20,7 @@ from twisted.web.server import Site
 
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.ganeti.simulator.memory import MemoryGaneti
+from cyclades_tx.ganeti.simulator.screens import Screens
 from cyclades_tx.ganeti.simulator.values import SimNode
 
 _TOKEN_ROLE = "behaviors"
@@ -35,6 +36,7 @@ class ClusterOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     :ivar state: the file that holds the cluster; empty: none.
     :ivar job_seconds: how long a job takes.
     :ivar node_memory_mib: memory of each node.
+    :ivar screens: whether machines that run have a screen that VNC shows, on the loopback.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ClusterOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     hypervisor: str = "kvm"
     one_create_at_once: bool = False
     sync: bool = False
+    screens: bool = False
 
 
 class _Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -193,6 +196,7 @@ class SimulatedCluster(Service):
         self._check_loopback()
         self.credentials = SimulatorCredentials.load_or_make(options.credentials_file)
         self.ganeti: MemoryGaneti | None = None
+        self._screens: Screens | None = None
         self._listening: Deferred[IListeningPort] | None = None
         self._port: IListeningPort | None = None
 
@@ -238,6 +242,9 @@ class SimulatedCluster(Service):
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         self._port = port
+        if self._options.screens and self.ganeti is not None and self.running:
+            self._screens = Screens(self._reactor, self.ganeti)
+            self._screens.start(port.getHost())
         return port
 
     async def listening(self) -> IAddress:
@@ -254,6 +261,8 @@ class SimulatedCluster(Service):
     async def _stop(self) -> None:
         if self._port is not None:
             await _as_deferred(self._port.stopListening())
+        if self._screens is not None:
+            self._screens.stop()
         if self.ganeti is not None:
             self.ganeti.stop()
 

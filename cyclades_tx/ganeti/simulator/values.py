@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SimNode:
-    """A node with room for machines; sizes in MiB."""
+    """A node with room for machines; sizes in MiB.
+
+    :ivar address: where its machines' screens are.
+    """
 
     name: str
     memory: int = 262144
@@ -17,6 +20,7 @@ class SimNode:
     cpus: int = 64
     offline: bool = False
     drained: bool = False
+    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class SimDisk:
     name: str | None
     size: int
     uuid: str
+
+
+@dataclass(frozen=True)
+class DetachedDisk:
+    """A disk that no instance has; it can come back to one of its node and template."""
+
+    disk: SimDisk
+    pnode: str
+    template: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.flows.security_groups import SecurityGroups
+from cyclades_tx.flows.volume_attachments import VolumeAttachments
 from cyclades_tx.identity.memory import MemoryIdentity
 from cyclades_tx.model.server import Created, NewServer
 from cyclades_tx.model.who import ADMIN, READER, Who
@@ -165,6 +166,7 @@ async def wire(database: Any, flow: Any) -> Any:
         flow,
         KeyPairs(database),
         interfaces_flow=attaching,
+        volumes_flow=VolumeAttachments(database, GanetiSection(), OperationsSection()),
         more_actions=more,
     )
     site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)

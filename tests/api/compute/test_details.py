@@ -235,15 +235,6 @@ async def test_extensions_are_listed_and_shown(wire):
     (await wire.get("/extensions/Availability%20Zone")).fault(404, "itemNotFound")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/servers/x/os-volume_attachments"), ("POST", "/servers/x/remote-consoles")],
-)
-async def test_what_comes_later_says_so(wire, method, path):
-    """Never a success that is none."""
-    (await wire.ask(method, path, body={})).fault(501, "notImplemented")
-
-
 async def test_security_groups_of_a_server_have_their_rules(wire, database):
     """In the form of old: ingress only."""
     server = await a_server(wire)
@@ -273,7 +264,7 @@ async def test_security_groups_of_a_server_have_their_rules(wire, database):
 @pytest.mark.parametrize("minor", [1, 70, 79, 89])
 async def test_attached_volumes_follow_the_version(wire, database, fits, minor):
     """Its own root disk is none of them."""
-    from cyclades_tx.api.compute.addresses import VOLUME
+    from cyclades_tx.api.compute.volume_attachments import VOLUME
 
     server = await a_server(wire)
     uuid = await database.value(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from cyclades_tx.identity.passwords import Passwords
 from cyclades_tx.model.who import MEMBER, Who
 from cyclades_tx.testing import builders
 from tests.api.compute.real_flows import real_servers
+from tests.scenario.clients.people import typed
 
 PASSWORD = "correct horse battery"
 JSON = ("-f", "json")
@@ -90,26 +89,19 @@ async def cloud(database: Any, tmp_path: Path) -> Any:
         await people.assign_role(ids[name], project_id, name)
 
     async def run(*words: str, as_: str = "member") -> Any:
-        result = await deferToThread(
-            subprocess.run,
-            [str(Path(sys.executable).with_name("openstack")), *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "LC_ALL": "C.UTF-8",
-                "OS_AUTH_URL": f"{url}/identity",
-                "OS_IDENTITY_API_VERSION": "3",
-                "OS_USERNAME": as_,
-                "OS_PASSWORD": PASSWORD,
-                "OS_PROJECT_NAME": "home",
-                "OS_USER_DOMAIN_NAME": "Default",
-                "OS_PROJECT_DOMAIN_NAME": "Default",
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "OS_AUTH_URL": f"{url}/identity",
+            "OS_IDENTITY_API_VERSION": "3",
+            "OS_USERNAME": as_,
+            "OS_PASSWORD": PASSWORD,
+            "OS_PROJECT_NAME": "home",
+            "OS_USER_DOMAIN_NAME": "Default",
+            "OS_PROJECT_DOMAIN_NAME": "Default",
+        }
+        result = await deferToThread(typed, words, environment, tmp_path)
         if result.returncode != 0:
             raise AssertionError(result.stderr)
         return json.loads(result.stdout) if "-f" in words else result.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -31,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 from cyclades_tx.api.call import Endpoint
 from cyclades_tx.api.compute.hypervisors import UUIDS_FIRST
 from cyclades_tx.api.frame import Frame
+from cyclades_tx.api.image.changes import CURRENT, DRAFT
 from cyclades_tx.api.openapi import REFUSED, SUPPORTED, Reference
 from tests.api.generated.two_projects import MEMBER_ROLE, Side, TwoProjects
 
@@ -54,8 +56,17 @@ _REFERENCES = {
     "security_group_id": "security_group", "remote_group_id": "security_group",
     "tenant_id": "project_id", "project_id": "project_id", "tenant": "project_id",
     "default_project_id": "project_id", "user_id": "user_id", "group": "group_id",
-    "device_id": "server_id", "router_id": "router",
+    "device_id": "server_id", "router_id": "router", "volume_id": "volume_id",
+    "volumeId": "volume_id",
+    "source_volid": "volume_id", "volume_uuid": "volume_id", "volume_type": "type_id",
+    "new_type": "type_id", "project": "project_id",
 }  # fmt: skip
+
+
+@schemathesis.serializer(CURRENT, DRAFT)
+def json_patch(_context: Any, value: Any) -> bytes:
+    """JSON patches are JSON, whatever they call themselves."""
+    return json.dumps(value).encode()
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,7 @@ class Known:
             "project": side.ids["project_id"], "url_project_id": side.ids["project_id"],
             "member": side.ids["project_id"], "network": f"{side.mark}-network",
             "name": "images" if noun == "schemas" else f"{side.mark}-key",
-            "key": "hw:x" if noun == "flavors" else "x",
+            "key": "hw:x" if noun in ("flavors", "types") else "x",
             "alias": "os-keypairs" if "/compute" in path else "quotas",
             "item_id": two.things.get(noun),
         }  # fmt: skip
@@ -253,7 +264,7 @@ class Asker:
         """The headers of a person's requests."""
         headers = {} if person.token is None else {"X-Auth-Token": person.token}
         if self._minor:
-            headers["OpenStack-API-Version"] = f"compute 2.{self._minor}"
+            headers["OpenStack-API-Version"] = f"compute 2.{self._minor}, volume 3.{self._minor}"
         return headers
 
     def _mix(

@@ -35,10 +35,15 @@ class Bodies:
         self._components = document["components"]
         self._samples = samples
 
-    def schemas(self, operation: Schema) -> list[Schema]:
-        """The schemas of an operation's body, one for each form that it may have."""
-        content = operation["requestBody"]["content"]["application/json"]["schema"]
-        return list(content.get("anyOf", [content]))
+    def forms(self, operation: Schema) -> list[tuple[Schema, str]]:
+        """The forms that an operation's body may have: the schema and content type of each."""
+        content = operation["requestBody"]["content"]
+        kinds = list(content)
+        schema = content[kinds[0]]["schema"]
+        schemas = list(schema.get("anyOf", [schema]))
+        if len(kinds) < len(schemas):
+            kinds = kinds[:1] * len(schemas)
+        return list(zip(schemas, kinds, strict=False))
 
     def refused(self, schema: Schema) -> Callable[[Any], bool]:
         """Whether a schema does not take a body."""
@@ -183,7 +188,13 @@ def samples(two: TwoProjects, minor: int) -> dict[str, Any]:
         "keypair.type": "ssh", "state": "active", "prefixes": ["10.99.0.0/16"],
         "quota": {"network": 7}, "metadata": {"a": "b"}, "meta": {"x": "b"}, "tags": ["a"],
         "extra_specs": {"hw:y": "1"}, ".removeTenantAccess": {"tenant": ids["project_id"]},
-        "original_password": "not this one",
+        "original_password": "not this one", "console.type": "vnc",
+        "remote_console.protocol": "vnc", "remote_console.type": "novnc",
         "quota_set.cores": 20, "quota_class_set.cores": 20, "user.password": "secret",
         "adminPass": "secret", "security_group_rule.ethertype": "IPv4",
+        ".path": "/x", ".add": "/x", ".value": "x", ".member": two.theirs.ids["project_id"],
+        "volume.size": 1, "volume.name": "x", "volume_type.description": "d", "new_size": 9,
+        "new_type": ids["type_id"], "transfer.volume_id": ids["volume_id"],
+        "auth_key": ids["auth_key"], "bootable": True, "readonly": False,
+        "volumeAttachment.volumeId": ids["volume_id"],
     }  # fmt: skip

@@ -13,18 +13,24 @@ from twisted.internet.threads import deferToThread
 
 from cyclades_tx.api.compute.refused_actions import REFUSED as REFUSED_ACTIONS
 from cyclades_tx.api.openapi import REFUSED, SUPPORTED
+from cyclades_tx.api.volume.refused import ACTIONS as REFUSED_OF_VOLUMES
 from tests.api.generated.asked import EXAMPLES, Known
 from tests.api.generated.hostile_bodies import VALUES, Bodies, samples
 from tests.api.generated.test_schemathesis import BY_NAME
 from tests.api.generated.two_projects import TwoProjects
 
 #: Service and microversion: the proxies to Network are gone after 2.43.
-DOCUMENTS = (("identity", 0), ("compute", 96), ("compute", 43), ("network", 0))
+DOCUMENTS = (("identity", 0), ("compute", 96), ("compute", 43), ("network", 0), ("volume", 71),
+             ("image", 0))  # fmt: skip
 KINDS = ("text/plain", "application/xml", "\xff", "multipart/form-data; boundary=x")
 WRECKS = (b"", b"{", b"[]", b"null", b'"x"', b"1e400", b"{}{}", b'{"a": "\xff"}', b"<a/>",
           b'{"a":' * 5000, b'{"a":' * 5000 + b"1" + b"}" * 5000)  # fmt: skip
 #: Where a number is as good as a text, a large one is too.
 ANY_NUMBER = ("os-extra_specs",)
+#: What needs more than a body that is understood: a place from which images come.
+NOT_HERE = ("/image/v2/images/{ref}/import",)
+#: Faults that are no JSON.
+PAGES = {"image": "text/html; charset=UTF-8"}
 
 
 class Sender:
@@ -32,9 +38,11 @@ class Sender:
 
     def __init__(self, two: TwoProjects, service: str, minor: int) -> None:
         self._two = two
-        self._headers = {"OpenStack-API-Version": f"compute 2.{minor}"} if minor else {}
+        both = f"compute 2.{minor}, volume 3.{minor}"
+        self._headers = {"OpenStack-API-Version": both} if minor else {}
         self._known = Known(two, two.mine)
         self._minor = minor
+        self._page = PAGES.get(service)
         self.session = requests.Session()
         reference = BY_NAME[service]
         self.document = reference.document(two.frame.endpoints, minor, two.base)
@@ -47,7 +55,9 @@ class Sender:
         """Method, path and description of all that read a body."""
         for path, methods in self.document["paths"].items():
             for method, operation in methods.items():
-                if "requestBody" in operation and operation["x-support"] != REFUSED:
+                kinds = operation.get("requestBody", {}).get("content", ())
+                read = any("json" in kind for kind in kinds)
+                if read and operation["x-support"] != REFUSED:
                     yield method.upper(), path, operation
 
     def send(
@@ -68,8 +78,11 @@ class Sender:
         honest = answer.status_code == 501 and operation["x-support"] != SUPPORTED
         if not (400 <= answer.status_code < 500 or honest):
             return f"{answer.status_code} {answer.text[:200]}"
-        if answer.headers["content-type"] != "application/json":
-            return f"{answer.status_code} {answer.headers['content-type']}"
+        kind = answer.headers["content-type"]
+        if kind != (self._page or "application/json"):
+            return f"{answer.status_code} {kind}"
+        if self._page:
+            return "" if f"<h1>{answer.status_code} " in answer.text else answer.text[:200]
         good = self._is_fault(answer.json())
         return "" if good else f"{answer.status_code}: another shape: {answer.text[:200]}"
 
@@ -80,15 +93,18 @@ def spoil(sender: Sender, bodies: Bodies) -> list[str]:
     most = len(VALUES) if EXAMPLES else 3
     for method, path, operation in sender.operations():
         cases: list[tuple[str, bytes, str]] = []
-        for schema in bodies.schemas(operation):
+        for schema, kind in bodies.forms(operation):
             for what, body in bodies.spoiled(schema, most):
                 if not (path.partition("flavors/")[2].split("/")[1:2] == list(ANY_NUMBER)
                         and isinstance(body, dict) and "000000" in what):  # fmt: skip
-                    cases.append((what, json.dumps(body).encode(), "application/json"))
-        right = json.dumps(bodies.right(bodies.schemas(operation)[0])).encode()
+                    cases.append((what, json.dumps(body).encode(), kind))
+        first, usual = bodies.forms(operation)[0]
+        right = json.dumps(bodies.right(first)).encode()
+        # A list of nothing is no wreck where a list is read.
+        wrecks = [each for each in WRECKS if each != b"[]" or bodies.refused(first)([])]
         cases += [(f"as {kind}", right, kind) for kind in KINDS]
-        cases += [(repr(wreck[:20]), wreck, "application/json") for wreck in WRECKS]
-        cases.append(("too large", right + b" " * sender.limit, "application/json"))
+        cases += [(repr(wreck[:20]), wreck, usual) for wreck in wrecks]
+        cases.append(("too large", right + b" " * sender.limit, usual))
         for what, data, kind in cases:
             answer = sender.send(method, path, operation, data, kind)
             wrong = sender.wrong(operation, answer)
@@ -101,11 +117,11 @@ def understood(sender: Sender, bodies: Bodies) -> list[str]:
     """Send what is right to everything; what was not understood."""
     found = []
     for method, path, operation in sender.operations():
-        for schema in bodies.schemas(operation):
+        for schema, kind in bodies.forms(operation) if path not in NOT_HERE else ():
             body = bodies.right(schema)
-            if path.endswith("/action") and set(body) <= set(REFUSED_ACTIONS):
+            if path.endswith("/action") and set(body) <= {*REFUSED_ACTIONS, *REFUSED_OF_VOLUMES}:
                 continue
-            answer = sender.send(method, path, operation, json.dumps(body).encode())
+            answer = sender.send(method, path, operation, json.dumps(body).encode(), kind)
             if answer.status_code in (400, 413, 415, 422) or answer.status_code >= 500:
                 found.append(f"{method} {path} {body}: {answer.status_code} {answer.text[:200]}")
     return found

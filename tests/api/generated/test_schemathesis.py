@@ -13,14 +13,17 @@ from tests.api.generated.asked import Asker, Person, document, others
 from tests.api.generated.two_projects import TwoProjects
 
 #: Those of Compute between which operations come and go, the newest first.
-MINORS = {"compute": (96, 52, 1)}
+MINORS = {"compute": (96, 52, 1), "volume": (71,)}
 BY_NAME = {reference.title.lower(): reference for reference in REFERENCES}
 #: Routes that belong to no document: version lists, the door of new machines and that of the
 #: operators' commands, the sign of life.
 OUTSIDE = {
-    *(("GET", path) for path in ("/", "/compute", "/identity", "/image", "/network", "/healthz")),
+    *(("GET", path) for path in ("/", "/compute", "/identity", "/image", "/network", "/volume")),
+    ("GET", "/healthz"),
     ("GET", "/image/versions"),
     ("GET", "/vmapi/v1.0/server-params/<token>"),
+    ("GET", "/vmapi/v1.0/nocloud/<token>/<name>"),
+    ("GET", "/vmapi/v1.0/images/<uuid>/<expires>/<signature>"),
     ("POST", "/operator/v1/servers"),
 }
 

@@ -48,7 +48,10 @@ class Side:
 
     def words(self) -> set[str]:
         """Everything that would tell of it."""
-        public = ("alias", "class_id", "hypervisor_id", "role_id", "tag", "name", "key")
+        public = (
+            *("alias", "class_id", "hypervisor_id", "role_id", "tag", "name", "key"),
+            "type_id",
+        )
         known = {value for name, value in self.ids.items() if name not in public}
         return known | self.names | set(self.servers)
 
@@ -57,7 +60,7 @@ class TwoProjects:
     """A service, a project, a second one that the first must never learn of, an administrator."""
 
     def __init__(self, reactor: Any, folder: Path, dsn: str) -> None:
-        self.cloud = Cloud(reactor, folder, dsn)
+        self.cloud = Cloud(reactor, folder, dsn, "[console]\nviewer_port = 5900\n")
         self.database = self.cloud.database
         self._pool = HTTPConnectionPool(reactor)
 
@@ -209,13 +212,42 @@ class TwoProjects:
             "application_credential",
             name=f"{side.mark}-credential",
         )
+        await self._store(side, server.id)
         for kind in ("network", "subnet"):
             await self.ask(side, "PUT", f"/network/v2.0/{kind}s/{ids[kind]}/tags/{side.mark}-tag")
         side.names |= {
             f"{side.mark}-{noun}"
             for noun in ("network", "subnet", "router", "subnetpool", "security_group", "image",
-                         "flavor", "server", "metadata", "group", "key", "credential", "tag")
+                         "flavor", "server", "metadata", "group", "key", "credential", "tag",
+                         "volume", "transfer")
         }  # fmt: skip
+
+    async def _store(self, side: Side, server_id: int) -> None:
+        """Three volumes: one as it was made, one that a server has, one that is offered."""
+        made = []
+        for _ in range(3):
+            wanted = {"size": 1, "name": f"{side.mark}-volume", "metadata": {"x": "y"}}
+            found = await self.ask(side, "POST", "/volume/v3/volumes", {"volume": wanted})
+            made.append(str(found["volume"]["id"]))
+        side.ids["volume_id"], side.ids["attachment"], offered = made
+        await self.database.run(
+            "update volume set status = 'in_use', server_id = %s, position = 1, initialised = true"
+            " where uuid = %s::uuid",
+            (server_id, side.ids["attachment"]),
+        )
+        transfer = {"volume_id": offered, "name": f"{side.mark}-transfer"}
+        found = await self.ask(
+            side, "POST", "/volume/v3/os-volume-transfer", {"transfer": transfer}
+        )
+        side.ids["transfer_id"] = found["transfer"]["id"]
+        side.ids["auth_key"] = found["transfer"]["auth_key"]
+        side.ids["type_id"] = str(
+            await self.database.value("select uuid from volume_type order by id limit 1")
+        )
+        await self.database.run(
+            "insert into volume_type_spec select id, 'hw:x', '1' from volume_type"
+            " order by id limit 1 on conflict do nothing"
+        )
 
     async def _image(self, side: Side) -> str:
         image = await builders.an_image(

@@ -162,7 +162,7 @@ async def test_a_token_of_another_is_not_found(cloud: Any) -> None:
 async def test_own_things_show_nothing_of_others(cloud: Any) -> None:
     """Lists that everybody may read."""
     for path in (
-        *("/v3/auth/projects", "/v3/auth/catalog", "/v3/roles", "/v3/projects?name=other"),
+        *("/v3/auth/projects", "/v3/auth/catalog", "/v3/roles", "/v3/projects?name=home"),
         *(f"/v3/users/{cloud.ids['demo']}/projects", "/v3/users?name=stranger"),
     ):
         answer = await cloud.ask("GET", path, as_="demo")

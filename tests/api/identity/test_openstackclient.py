@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from cyclades_tx.identity.attempts import LoginLimits
+from tests.scenario.clients.people import typed
 
-COMMAND = Path(sys.executable).with_name("openstack")
 Run = Callable[..., Awaitable[Any]]
 
 
@@ -40,22 +38,15 @@ def openstack(cloud: Any, tmp_path: Path) -> Run:
             "OS_USER_DOMAIN_NAME": "Default",
             "OS_PROJECT_DOMAIN_NAME": "Default",
         }
-        result = await deferToThread(
-            subprocess.run,
-            [str(COMMAND), *words],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "LC_ALL": "C.UTF-8",
-                "OS_AUTH_URL": f"{cloud.url}/identity",
-                "OS_IDENTITY_API_VERSION": "3",
-                **(environment or login),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        around = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "OS_AUTH_URL": f"{cloud.url}/identity",
+            "OS_IDENTITY_API_VERSION": "3",
+            **(environment or login),
+        }
+        result = await deferToThread(typed, words, around, tmp_path)
         if result.returncode != 0:
             raise AssertionError(result.stderr)
         if "-f" not in words:
@@ -164,14 +155,14 @@ async def test_the_last_administrator_is_kept_with_a_sentence(cloud: Any, openst
 
 
 async def test_a_member_sees_what_is_own(cloud: Any, openstack: Run) -> None:
-    """Lists and look-ups by name; what is not own is not there."""
+    """Lists and look-ups by name; what is not own may not be looked for."""
     listed = await openstack("project", "list", *JSON, as_="demo")
     assert [each["Name"] for each in listed] == ["home"]
     shown = await openstack("project", "show", "home", *JSON, as_="demo")
     assert shown["id"] == cloud.ids["home"]
     shown = await openstack("user", "show", "demo", *JSON, as_="demo")
     assert shown["id"] == cloud.ids["demo"]
-    with pytest.raises(AssertionError, match=r"No [Pp]roject"):
+    with pytest.raises(AssertionError, match="403"):
         await openstack("project", "show", "other", as_="demo")
     with pytest.raises(AssertionError, match="403"):
         await openstack("user", "create", "eve", as_="demo")

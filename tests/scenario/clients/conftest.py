@@ -17,6 +17,7 @@ from tests.scenario.cloud import Refused, until
 from tests.scenario.conftest import Cloud, running_cloud
 
 RESCUE = 'rescue_image = "/srv/rescue.iso"\n'
+IMAGES = '[image]\ndirectory = "images"\nlocations = ["http://127.0.0.1"]\n'
 _numbers = count(1)
 
 
@@ -32,7 +33,12 @@ def cloud(
     administer(f"create database {name} template {template} strategy file_copy")
     try:
         with running_cloud(
-            folder, postgres.dsn(name), clusters=2, job_seconds=0.05, ganeti=RESCUE
+            folder,
+            postgres.dsn(name),
+            clusters=2,
+            job_seconds=0.05,
+            ganeti=RESCUE,
+            more=IMAGES,
         ) as made:
             _larger_flavor(made)
             made.service.start()
@@ -77,12 +83,15 @@ def ticks(request: pytest.FixtureRequest, cloud: Cloud, process: ClientProcess) 
 LEFT = (
     ("/compute/v2.1/servers", "servers"),
     ("/compute/v2.1/os-server-groups", "server_groups"),
+    ("/volume/v3/volumes", "volumes"),
     ("/network/v2.0/floatingips", "floatingips"),
     ("/network/v2.0/ports", "ports"),
     ("/network/v2.0/routers", "routers"),
     ("/network/v2.0/networks", "networks"),
     ("/network/v2.0/subnetpools", "subnetpools"),
     ("/network/v2.0/security-groups", "security_groups"),
+    ("/image/v2/images", "images"),
+    ("/image/v2/images?os_hidden=true", "images"),
 )
 
 
@@ -94,7 +103,8 @@ def _clear(cloud: Cloud) -> None:
             with suppress(Refused):
                 if plural == "servers":
                     client.send("POST", f"{path}/{each['id']}/action", {"unlock": None})
-                client.send("DELETE", f"{path}/{each['id']}")
+                force = "?force=True" if plural == "volumes" else ""
+                client.send("DELETE", f"{path.partition('?')[0]}/{each['id']}{force}")
         at_rest(cloud)
     for pair in client.get("/compute/v2.1/os-keypairs")["keypairs"]:
         client.send("DELETE", f"/compute/v2.1/os-keypairs/{quote(pair['keypair']['name'])}")

@@ -45,6 +45,17 @@ class Pauses:
         self._sleep(min(seconds, most))
 
 
+class Terminal(io.StringIO):
+    """In the place of standard input: a person who types nothing more.
+
+    From anything else ``image create`` would read the data of the image.
+    """
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
 class Wire:
     """Notes the requests of every client: method, path with query, action, status.
 
@@ -176,12 +187,20 @@ def serve(lines: Iterable[str], write: Callable[[str], Any]) -> None:
             continue
         pauses.count = 0
         wire.sent, wire.replies = [], []
+        if "environment" in said:
+            os.environ.clear()
+            os.environ.update(said["environment"])
+            os.chdir(said["folder"])
         answer = shell(said["cloud"], said["words"]) if "words" in said else call(connections, said)
         write(json.dumps({**answer, "requests": wire.sent, "replies": wire.replies}) + "\n")
 
 
 if __name__ == "__main__":
-    # Whatever a library prints must not get between the answers.
+    # Whatever a library prints must not get between the answers, and it may read no call.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin, answers.write)
+    calls = os.fdopen(os.dup(sys.stdin.fileno()))
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    sys.stdin = Terminal()
+    serve(calls, answers.write)

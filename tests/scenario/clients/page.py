@@ -16,8 +16,13 @@ CHAPTERS = {
     "test_servers": "Servers",
     "test_procedures": "What is done with servers",
     "test_interfaces": "Interfaces and addresses of servers",
+    "test_server_volumes": "Volumes of servers",
+    "test_first_boot": "What a new machine is told",
     "test_catalogue": "Flavors, key pairs and images",
+    "test_images": "Images made, changed and shared",
+    "test_image_data": "Data of images",
     "test_administration": "Quotas, usage and the machines",
+    "test_volumes": "Volumes",
     "test_networks": "Networks and subnets",
     "test_pools": "Subnet pools, and interfaces of routers",
     "test_ports": "Ports, floating IPs and security groups",
@@ -36,7 +41,7 @@ the one that matters; look-ups by name, and what a client asks afterwards, are l
 **approximated** says what is different from the reference. What is **refused** fails with the
 status and the words that stand there. Every request, whoever sends it, is in [api.md](api.md).
 `compute` in a path stands for `/compute/v2.1`, `network` for `/network/v2.0`, `identity` for
-`/identity/v3`, `image` for `/image/v2`.
+`/identity/v3`, `image` for `/image/v2`, `volume` for `/volume/v3`.
 """
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
 import shlex
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +47,24 @@ class ClientProcess:
                 stderr=errors,
             )
         self._rest = b""
+        self._lock = threading.Lock()
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
 
     def ask(self, **said: Any) -> dict[str, Any]:
         """Have a call made; return its answer. Every reply of the service fits its schema."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(said).encode() + b"\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._line(said))
-        admin = said.get("cloud") == "admin"
+        with self._lock:
+            self._process.stdin.write(json.dumps(said).encode() + b"\n")
+            self._process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._line(said))
+        environment = said.get("environment", {})
+        admin = "admin" in (
+            *(said.get("cloud"), environment.get("OS_CLOUD"), environment.get("OS_USERNAME")),
+        )
         for method, url, minor, status, content in answer.pop("replies", ()):
             assert not (wrong := misfit_on_the_wire(method, url, minor, admin, status, content)), (
                 wrong
@@ -68,7 +81,10 @@ class ClientProcess:
         while b"\n" not in self._rest:
             ready, _, _ = select.select([out], [], [], max(0.0, end_at - time.monotonic()))
             more = os.read(out, 1 << 20) if ready else b""
-            assert more, f"no answer to {said}: {self._errors.read_text()[-2000:]}"
+            if not more:
+                # A late answer must not be taken for the next one.
+                self.close()
+                raise AssertionError(f"no answer to {said}: {self._errors.read_text()[-2000:]}")
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
         return line
@@ -77,6 +93,43 @@ class ClientProcess:
         """End it."""
         self._process.kill()
         self._process.communicate()
+
+
+class Typist:
+    """Types commands of ``openstack`` for whoever asks, each as if in a process of its own.
+
+    One process runs them all: to import the client takes longer than most commands.
+    """
+
+    def __init__(self) -> None:
+        self._process: ClientProcess | None = None
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, words: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> subprocess.CompletedProcess[str]:
+        """Type a command; return how it ended and what it printed.
+
+        :param words: without the ``openstack`` before them.
+        :param environment: all that it has of one.
+        """
+        with self._lock:
+            if self._process is None or not self._process.lives:
+                home = tempfile.TemporaryDirectory(prefix="cyclades-tx-clients-")
+                atexit.register(home.cleanup)
+                self._process = ClientProcess(Path(home.name))
+                atexit.register(self._process.close)
+            process = self._process
+        said = process.ask(
+            cloud="", words=list(words), environment=dict(environment), folder=str(folder)
+        )
+        return subprocess.CompletedProcess(
+            ["openstack", *words], said["status"] or 0, said["out"], said["err"]
+        )
+
+
+#: One for the whole run; no two calls at once.
+typed = Typist()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ SERVICES = {
     "compute": "/compute/v2.1",
     "network": "/network/v2.0",
     "image": "/image/v2",
+    "volume": "/volume/v3",
 }
 _PLACE = re.compile("[A-Z]")
 Test = TypeVar("Test", bound=Callable[..., Any])

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.xdist_group("clients")
 
 ACTION = "POST compute/servers/S/action"
 SERVER = "compute/servers/S"
-VOLUMES = "Volumes are not offered yet."
 OPERATORS = "The clusters are managed by the operators' commands."
 NO_CONSOLE = "This cloud has no such console."
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -98,15 +97,16 @@ def test_servers_of_novaclient(demo: Person, settled: Callable[[], None]) -> Non
             f"nova.servers.get_{kind.lower()}_console(S, TYPE)",
             *(f"{ACTION} os-get{kind}Console", 501, NO_CONSOLE),
         )
-        for kind in ("VNC", "SPICE", "RDP")
+        for kind in ("SPICE", "RDP")
     ),
+    supported("nova.servers.get_vnc_console(S, TYPE)", f"{ACTION} os-getVNCConsole"),
     refused(
         "nova.servers.get_serial_console(S, TYPE)",
         *(f"{ACTION} os-getSerialConsole", 501, NO_CONSOLE),
     ),
     refused(
         "nova.volumes.create_server_volume(S, V)",
-        *(f"POST {SERVER}/os-volume_attachments", 501, VOLUMES),
+        *(f"POST {SERVER}/os-volume_attachments", 404, "could not be found"),
     ),
     refused(
         "nova.volumes.get_server_volume(S, V)",
@@ -114,17 +114,17 @@ def test_servers_of_novaclient(demo: Person, settled: Callable[[], None]) -> Non
     ),
     refused(
         "nova.volumes.delete_server_volume(S, V)",
-        *(f"DELETE {SERVER}/os-volume_attachments/V", 501, VOLUMES),
+        *(f"DELETE {SERVER}/os-volume_attachments/V", 404, "could not be found"),
     ),
 )  # fmt: skip
 def test_what_novaclient_is_refused(demo: Person, admin: Person, server: str) -> None:
-    """Consoles, shelves, volumes: each with its own fault."""
+    """Consoles, shelves, volumes that are not there: each with its own fault."""
     identity = demo.json(f"server show {server}")["id"]
     servers, old = demo.nova().servers, demo.nova("2.5").servers
     servers.unshelve.refused(identity)
     admin.nova().servers.shelve_offload.refused(identity)
     admin.nova().servers.reset_network.refused(identity)
-    old.get_vnc_console.refused(identity, "novnc")
+    assert "/console/#" in old.get_vnc_console(identity, "novnc")["console"]["url"]
     old.get_spice_console.refused(identity, "spice-html5")
     old.get_rdp_console.refused(identity, "rdp-html5")
     old.get_serial_console.refused(identity, "serial")

@@ -118,14 +118,12 @@ def test_floating_ips_of_servers(
     supported(
         "server remove security group S G", "POST compute/servers/S/action removeSecurityGroup"
     ),
-    supported("server volume list S", "GET compute/servers/S/os-volume_attachments"),
 )
-def test_security_groups_and_volumes_of_servers(demo: Person, server: str) -> None:
-    """Groups come and go; there are no volumes, and no service that could attach one."""
+def test_security_groups_of_servers(demo: Person, server: str) -> None:
+    """Groups come and go."""
     demo("security group create door")
     demo(f"server add security group {server} door")
     names = {each["name"] for each in demo.json(f"server show {server}")["security_groups"]}
     assert names == {"default", "door"}
     demo(f"server remove security group {server} door")
     demo("security group delete door")
-    assert demo.json(f"server volume list {server}") == []

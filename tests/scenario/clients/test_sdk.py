@@ -11,7 +11,7 @@ from tests.scenario.clients.table import approximated, for_administrators, refus
 
 pytestmark = pytest.mark.xdist_group("clients")
 
-IMAGES = "Images cannot be changed through this service yet; the operator does."
+DATA = "The data of an image is sent as application/octet-stream."
 POWER = "POST compute/servers/S/action"
 GONE = "This resource has been removed from Compute."
 
@@ -261,50 +261,44 @@ def test_people_and_documents(admin: Person) -> None:
 @rows(
     supported("conn.image.get_image(I)", "GET image/images/I"),
     supported("conn.image.get_image_schema()", "GET image/schemas/image"),
-    refused(
-        "conn.image.post(/images/I/actions/deactivate)",
-        "POST image/images/I/actions/deactivate",
-        501,
-        IMAGES,
+    supported(
+        "conn.image.post(/images/I/actions/deactivate)", "POST image/images/I/actions/deactivate"
     ),
-    refused(
-        "conn.image.post(/images/I/actions/reactivate)",
-        "POST image/images/I/actions/reactivate",
-        501,
-        IMAGES,
+    supported(
+        "conn.image.post(/images/I/actions/reactivate)", "POST image/images/I/actions/reactivate"
     ),
-    refused("conn.image.put(/images/I/tags/T)", "PUT image/images/I/tags/T", 501, IMAGES),
-    refused("conn.image.delete(/images/I/tags/T)", "DELETE image/images/I/tags/T", 501, IMAGES),
-    refused("conn.image.add_member(I, member_id)", "POST image/images/I/members", 501, IMAGES),
-    refused(
-        "conn.image.get_member(M, image)",
-        "GET image/images/I/members/M",
-        404,
-        "not found in the member list",
-    ),
-    refused(
-        "conn.image.update_member(M, image, status)", "PUT image/images/I/members/M", 501, IMAGES
-    ),
-    refused(
-        "conn.image.delete(/images/I/members/M)", "DELETE image/images/I/members/M", 501, IMAGES
-    ),
-    refused("conn.image.put(/images/I/file)", "PUT image/images/I/file", 501, IMAGES),
+    supported("conn.image.put(/images/I/tags/T)", "PUT image/images/I/tags/T"),
+    supported("conn.image.delete(/images/I/tags/T)", "DELETE image/images/I/tags/T"),
+    supported("conn.image.add_member(I, member_id)", "POST image/images/I/members"),
+    supported("conn.image.get_member(M, image)", "GET image/images/I/members/M"),
+    supported("conn.image.update_member(M, image, status)", "PUT image/images/I/members/M"),
+    supported("conn.image.remove_member(M, image)", "DELETE image/images/I/members/M"),
+    supported("conn.image.update_image(I)", "PATCH image/images/I"),
+    refused("conn.image.put(/images/I/file)", "PUT image/images/I/file", 415, DATA),
+    supported("conn.create_image(I)", "POST image/images"),
+    supported("conn.delete_image(I)", "DELETE image/images/I"),
 )
 def test_images_for_programs(demo: Person, admin: Person) -> None:
-    """Read, not changed."""
+    """Made, changed, shared, deleted."""
     image = admin.conn.image
     identity = demo.json("image show debian-12")["id"]
     assert image.get_image(identity)["status"] == "active"
     assert image.get_image_schema()["name"] == "image"
-    image.post.refused(f"/images/{identity}/actions/deactivate")
-    image.post.refused(f"/images/{identity}/actions/reactivate")
-    image.put.refused(f"/images/{identity}/tags/t")
-    image.delete.refused(f"/images/{identity}/tags/t")
-    image.add_member.refused(identity, member_id="p")
-    image.get_member.refused("p", image=identity)
-    image.update_member.refused("p", image=identity, status="accepted")
-    image.delete.refused(f"/images/{identity}/members/p")
-    image.put.refused(f"/images/{identity}/file")
+    image.post(f"/images/{identity}/actions/deactivate")
+    image.post(f"/images/{identity}/actions/reactivate")
+    made = demo.conn.create_image("sdk", disk_format="qcow2", OSFAMILY="linux")["id"]
+    image.put(f"/images/{made}/tags/t")
+    image.delete(f"/images/{made}/tags/t")
+    project = demo.json("image show sdk")["owner"]
+    changed = demo.conn.image.update_image(made, name="sdk2", visibility="shared", extra="1")
+    assert (changed["name"], changed["visibility"]) == ("sdk2", "shared")
+    assert image.add_member(made, member_id=project)["status"] == "pending"
+    assert image.get_member(project, image=made)["member_id"] == project
+    accepted = image.update_member(project, image=made, status="accepted")
+    assert accepted["status"] == "accepted"
+    image.remove_member(project, image=made)
+    image.put.refused(f"/images/{made}/file")
+    demo.conn.delete_image("sdk2")
 
 
 #: What Compute had before microversions: 410, whoever asks.
