@@ -10,6 +10,7 @@ The protocol: RFC 6143 (versions 3.3, 3.7, 3.8), and VeNCrypt 0.2 as QEMU and Ti
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from enum import Enum, IntEnum
 
@@ -65,7 +66,7 @@ class _Failed(Exception):
 _Script = Generator[int, bytes, None]
 
 
-class Conversation:
+class Conversation(ABC):
     """One end's handshake.
 
     :ivar state: how far it is.
@@ -119,8 +120,9 @@ class Conversation:
     #: What is said of an end that does not keep to the protocol.
     _fault = Reason.FAULT
 
+    @abstractmethod
     def _talk(self) -> _Script:
-        raise NotImplementedError
+        """What is said in turn; ends when the other end is authenticated."""
 
     def _go_on(self) -> None:
         while self.state is State.GOING and len(self._in) >= self._wanted:

@@ -154,5 +154,8 @@ class _Guarded:
         return getattr(self._reactor, name)
 
     def installNameResolver(self, resolver: Any) -> Any:
-        """Not this way."""
-        raise NotImplementedError
+        """Refuse: another one would let private addresses through.
+
+        :raise RuntimeError: always.
+        """
+        raise RuntimeError("The resolver of this reactor is its guard.")
