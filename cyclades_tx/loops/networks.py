@@ -20,7 +20,7 @@ from cyclades_tx.model.operation import (
     SUCCEEDED,
     Operation,
 )
-from cyclades_tx.model.plan import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
+from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
 from cyclades_tx.store import cluster_networks, operations, outbox
 
 MOST_STEPS = 25

@@ -16,7 +16,7 @@ from cyclades_tx.model.instance import NewInstance, NewNic
 from cyclades_tx.model.moves import UNSEEN, Seen
 from cyclades_tx.model.operation import Operation
 from cyclades_tx.model.ownership import owner_tag
-from cyclades_tx.model.plan import CLEAN, LET_GO, TAG, UNTAG, Submit
+from cyclades_tx.model.step import CLEAN, LET_GO, TAG, UNTAG, Submit
 from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import servers
 

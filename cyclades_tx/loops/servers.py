@@ -33,7 +33,8 @@ from cyclades_tx.model.operation import (
     Operation,
 )
 from cyclades_tx.model.ownership import Owner
-from cyclades_tx.model.plan import (
+from cyclades_tx.model.plan import plan_refused, plan_server
+from cyclades_tx.model.step import (
     CLEAN,
     Adopt,
     AskInstance,
@@ -45,8 +46,6 @@ from cyclades_tx.model.plan import (
     Finish,
     Submit,
     Wait,
-    plan_refused,
-    plan_server,
 )
 from cyclades_tx.sections import GanetiSection
 from cyclades_tx.store import operations, servers

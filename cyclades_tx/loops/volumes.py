@@ -10,7 +10,7 @@ from cyclades_tx.model.instance import Instance, NewDisk, SeenDisk
 from cyclades_tx.model.moves import Seen
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import Operation
-from cyclades_tx.model.plan import LET_GO, Submit
+from cyclades_tx.model.step import LET_GO, Submit
 from cyclades_tx.store import servers, volume_attachments
 
 KINDS = volume_attachments.KINDS

@@ -7,16 +7,8 @@ from datetime import datetime
 
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.operation import FAILED, SUBMITTED, SUBMITTING, SUCCEEDED, Operation
-from cyclades_tx.model.plan import (
-    Adopt,
-    AskSiblings,
-    Confirm,
-    Finish,
-    Submit,
-    Wait,
-    best_of,
-    failure_of,
-)
+from cyclades_tx.model.plan import best_of, failure_of
+from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
 
 
 @dataclass(frozen=True)

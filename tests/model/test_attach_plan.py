@@ -11,16 +11,8 @@ from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import UNSEEN
 from cyclades_tx.model.operation import FAILED, PENDING, SUBMITTED, SUCCEEDED, Operation
-from cyclades_tx.model.plan import (
-    PENDING_RESTART,
-    AskInstance,
-    Confirm,
-    Facts,
-    Finish,
-    Submit,
-    Wait,
-    plan_server,
-)
+from cyclades_tx.model.plan import PENDING_RESTART, plan_server
+from cyclades_tx.model.step import AskInstance, Confirm, Facts, Finish, Submit, Wait
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = Instance("snf-1", "running", Power.RUNNING)

@@ -31,7 +31,8 @@ from cyclades_tx.model.moves import (
 )
 from cyclades_tx.model.operation import SUBMITTED, SUCCEEDED, Operation
 from cyclades_tx.model.ownership import Owner, owner_tag
-from cyclades_tx.model.plan import (
+from cyclades_tx.model.plan import plan_server
+from cyclades_tx.model.step import (
     Adopt,
     AskInstance,
     AskOwner,
@@ -41,7 +42,6 @@ from cyclades_tx.model.plan import (
     Finish,
     Submit,
     Wait,
-    plan_server,
 )
 
 STATUSES = sorted(RANKS, key=lambda status: RANKS[status])

@@ -18,16 +18,8 @@ from cyclades_tx.model.operation import (
     SUCCEEDED,
     Operation,
 )
-from cyclades_tx.model.plan import (
-    TAG,
-    UNTAG,
-    AskInstance,
-    AskSiblings,
-    Facts,
-    Finish,
-    Submit,
-    plan_server,
-)
+from cyclades_tx.model.plan import plan_server
+from cyclades_tx.model.step import TAG, UNTAG, AskInstance, AskSiblings, Facts, Finish, Submit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLOSED = "synnefo:network:snf-nic-1:protected"

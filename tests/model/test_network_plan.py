@@ -8,7 +8,7 @@ from typing import Any
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.network_plan import NetworkFacts, plan_network
 from cyclades_tx.model.operation import PENDING, SUBMITTED, SUCCEEDED, Operation
-from cyclades_tx.model.plan import Finish, Submit
+from cyclades_tx.model.step import Finish, Submit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DONE = Job(7, JobStatus.SUCCESS)

@@ -15,9 +15,9 @@ from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.network_plan import AskNetwork, NetworkFacts, plan_network
 from cyclades_tx.model.operation import FAILED, SUCCEEDED, Operation
 from cyclades_tx.model.ownership import Owner, owner_tag
-from cyclades_tx.model.plan import (
+from cyclades_tx.model.plan import GRACE, plan_server
+from cyclades_tx.model.step import (
     CLEAN,
-    GRACE,
     Adopt,
     AskInstance,
     AskOwner,
@@ -28,7 +28,6 @@ from cyclades_tx.model.plan import (
     Finish,
     Submit,
     Wait,
-    plan_server,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

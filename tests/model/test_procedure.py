@@ -15,17 +15,8 @@ from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import FAILED, SUCCEEDED, Operation
-from cyclades_tx.model.plan import (
-    AskInstance,
-    AskSecret,
-    AskSiblings,
-    Facts,
-    Finish,
-    Submit,
-    Wait,
-    plan_refused,
-    plan_server,
-)
+from cyclades_tx.model.plan import plan_refused, plan_server
+from cyclades_tx.model.step import AskInstance, AskSecret, AskSiblings, Facts, Finish, Submit, Wait
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = {"running": True, "start": True, "grow_gib": 0}

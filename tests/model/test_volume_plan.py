@@ -19,15 +19,8 @@ from cyclades_tx.model.operation import (
     Operation,
 )
 from cyclades_tx.model.ownership import Owner
-from cyclades_tx.model.plan import (
-    LET_GO,
-    PENDING_RESTART,
-    AskInstance,
-    Facts,
-    Finish,
-    Submit,
-    plan_server,
-)
+from cyclades_tx.model.plan import PENDING_RESTART, plan_server
+from cyclades_tx.model.step import LET_GO, AskInstance, Facts, Finish, Submit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUNNING = Instance("snf-1", "running", Power.RUNNING)

@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "manage": _VALUES | _OUTSIDE | _DECLARED | {"world", "flows", "drift", "identity", "mq"},
 }
 #: These put the others together.
-EVERYTHING = {"app", "testing", "trial", "trial_seed"}
+EVERYTHING = {"app", "doors", "testing", "trial", "trial_seed"}
 
 #: What of a room is for those that come in from outside of it.
 DOORS: dict[tuple[str, str], set[str]] = {
