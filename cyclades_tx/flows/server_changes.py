@@ -26,6 +26,10 @@ from cyclades_tx.store import (
 #: How many resizes are confirmed in one go.
 _AT_ONCE = 100
 
+#: How long a rescue system has to switch itself off. Many do not know how, and Ganeti would give
+#: them two minutes.
+RESCUE_GRACE_SECONDS = 10
+
 
 class ServerChanges(ServerDetails):
     """The flows that change what a cluster has; each writes one operation."""
@@ -298,6 +302,7 @@ class ServerChanges(ServerDetails):
                 "location": location or self._ganeti.rescue_image,
                 "running": server.charge == quota.ON,
                 "start": True,
+                "timeout_seconds": RESCUE_GRACE_SECONDS,
             }
             growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, "unrescue", growth, arguments)

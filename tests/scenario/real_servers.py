@@ -237,22 +237,40 @@ class Machine:
         door.connect(str(folder / f"{self.instance}.{name}"))
         return door
 
-    def plugged(self) -> int:
-        """How many network cards its emulator has."""
+    def monitor(self, command: str) -> str:
+        """What its emulator answers to a command of a person's (QEMU's "human monitor")."""
         with self._control("monitor") as door:
-            door.sendall(b"info pci\n")
+            door.sendall(command.encode() + b"\n")
             said = b""
             while said.count(b"(qemu)") < 2:
                 more = door.recv(65536)
                 assert more, said
                 said += more
-        return said.count(b"Ethernet controller")
+        return said.decode(errors="replace")
+
+    def plugged(self) -> int:
+        """How many network cards its emulator has."""
+        return self.monitor("info pci").count("Ethernet controller")
+
+    def drives(self) -> list[str]:
+        """The files of the disks that its emulator has open."""
+        (folder,) = {str(path.resolve()) for path in self.ganeti.home.glob("disks")}
+        return sorted(set(re.findall(re.escape(folder) + r"/[^ ]+", self.monitor("info block"))))
 
     def emulator(self) -> list[str]:
         """The words with which its emulator was started."""
         (pid,) = self.ganeti.home.glob(f"n1.*/var/run/ganeti/kvm-hypervisor/pid/{self.instance}")
         words = Path(f"/proc/{pid.read_text().strip()}/cmdline").read_text()
         return words.removesuffix("\0").split("\0")
+
+    def on_serial(self, words: bytes) -> bool:
+        """Whether the machine says these words on its serial port."""
+        said = b""
+        end_at = time.monotonic() + _CONSOLE_SECONDS
+        with suppress(OSError), self._control("serial") as door:
+            while words not in said and time.monotonic() < end_at:
+                said += door.recv(65536)
+        return words in said
 
     def guest_nics(self) -> list[str] | None:
         """The MAC addresses that the guest says it has; None: it says nothing yet."""

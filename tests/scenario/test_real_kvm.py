@@ -13,6 +13,8 @@ import pytest
 from cyclades_tx.model.plan import PENDING_RESTART
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from tests.real.ganeti import GANETIS, make_guest
+from tests.scenario.cloud import OpenStack
+from tests.real.rescue import SAYS, iso
 from tests.scenario.real_ground import Ground, address_of, ground, refused, same_on_both_sides
 from tests.scenario.real_servers import Machine, wait
 
@@ -33,7 +35,7 @@ def running(
     home = GANETIS.kvm().home
     make_guest(home / "guest")
     rescue = home / "rescue.iso"
-    rescue.write_bytes(bytes(1 << 16))
+    rescue.write_bytes(iso())
     folder = tmp_path_factory.mktemp("kvm")
     with ground(
         "real_kvm",
@@ -172,6 +174,29 @@ def test_a_guest_takes_interfaces_and_floating_ips_and_lets_them_go(
     running.sound()
 
 
+def test_a_guest_takes_a_volume_and_lets_it_go(running: Ground, guest: Machine) -> None:
+    """While it runs: by ``gnt-instance info``, by the emulator, and with its data afterwards."""
+    client, openstack = guest.client, OpenStack(running.cloud.folder)
+    before = guest.drives()
+    openstack("volume", "create", "--size", "1", "plugged")
+    (volume,) = client.get("/volume/v3/volumes?name=plugged")["volumes"]
+
+    def comes_and_goes() -> bool:
+        openstack("server", "add", "volume", guest.uuid, "plugged")
+        guest.rests()
+        print("A", guest.results("attach_volume"))
+        print(guest.monitor("info block"))
+        print(guest.info()["Disks"])
+        openstack("server", "remove", "volume", guest.uuid, "plugged")
+        guest.rests()
+        print("D", guest.results("detach_volume"))
+        print(guest.monitor("info block"))
+        print(guest.info()["Disks"], before)
+        return False
+
+    assert any(comes_and_goes() for _ in range(1)), "the guest was never in time"
+
+
 def test_a_guest_is_switched_off_for_a_rescue_and_boots_again(guest: Machine) -> None:
     """With the rescue image in its drive, and afterwards without."""
     rescue = str(guest.ganeti.home / "rescue.iso")
@@ -196,6 +221,29 @@ def test_a_guest_is_switched_off_for_a_rescue_and_boots_again(guest: Machine) ->
     assert drive() == ("disk", "")
     guest_has(guest, 1)
     assert cut_off() == before
+
+
+def test_a_machine_without_a_kernel_of_its_own_starts_from_the_rescue_image(
+    guest: Machine,
+) -> None:
+    """Its firmware boots from the drive; what runs then does not switch itself off."""
+
+    def boots(kernel: str) -> None:
+        guest.ganeti.command(
+            "gnt-instance", "modify", "-H", f"kernel_path={kernel}", guest.instance
+        )
+
+    files = guest.ganeti.home / "guest"
+    boots("")
+    try:
+        guest.act("rescue")
+        guest.becomes("RESCUE")
+        wait(guest.cloud, lambda: guest.on_serial(SAYS), "the rescue system runs")
+    finally:
+        boots(str(files / "kernel"))
+    guest.act("unrescue")
+    guest.becomes("ACTIVE")
+    guest_has(guest, 1)
 
 
 def test_a_guest_is_larger_after_a_resize_and_new_after_a_rebuild(
