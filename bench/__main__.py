@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import consoles, creates, drain, idle, lists, load, reconcile, uploads
+from bench import consoles, creates, drain, idle, lists, load, reconcile, streams, uploads
 from bench.cloud import ROOT, Cloud
 from bench.figures import Figure, table
 from bench.reads import Reads
@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         "reconcile": reconcile.alone,
         "lists": lambda: lists.alone(seconds=said.seconds),
         "consoles": consoles.alone,
+        "streams": streams.alone,
         "uploads": uploads.alone,
     }
     figures: list[Figure] = []

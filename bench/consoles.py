@@ -6,12 +6,9 @@ and the viewer at both ends are blocking sockets in this one, so that they are n
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import functools
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,9 +23,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from bench import consoles_wire
 from bench.figures import Figure, ratio
 from bench.process import memory_mib
-from cyclades_tx.console.passwords import response
 from cyclades_tx.limits import raise_descriptor_limit
 
 IDLE = 1000
@@ -80,20 +77,12 @@ class Screens:
                 if self._bytes:
                     threading.Thread(target=self._stream, args=(wire,), daemon=True).start()
                 else:
-                    self._greet(wire)
-
-    def _greet(self, wire: socket.socket) -> None:
-        wire.settimeout(_WAIT_SECONDS)
-        wire.sendall(b"RFB 003.008\n")
-        _read(wire, 12)
-        wire.sendall(b"\1\1")
-        _read(wire, 1)
-        wire.sendall(bytes(4))
+                    consoles_wire.greet(wire)
 
     def _stream(self, wire: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            self._greet(wire)
-            _read(wire, 1)
+            consoles_wire.greet(wire)
+            consoles_wire.read(wire, 1)
             left = self._bytes
             while left > 0:
                 wire.sendall(_BLOCK)
@@ -150,7 +139,7 @@ def _rate(kind: str, port: int, stream_bytes: int) -> float:
     buffer = bytearray(2**20)
     left = stream_bytes
     begun = time.monotonic()
-    wire.sendall(_frame(b"\1") if kind == BROWSERS else b"\1")
+    wire.sendall(consoles_wire.frame(b"\1") if kind == BROWSERS else b"\1")
     while left > 0:
         got = wire.recv_into(buffer)
         assert got, "the stream has ended early"
@@ -190,84 +179,11 @@ def _idle(count: int, pem: Path | None) -> list[Figure]:
 
 def _dial(kind: str, port: int, pem: Path | None) -> socket.socket:
     """A viewer that has been let in."""
-    wire = socket.create_connection(("127.0.0.1", port), _WAIT_SECONDS)
-    wire.settimeout(_WAIT_SECONDS)
     if kind == BROWSERS:
-        _browse(wire)
-        return wire
-    if kind == FORWARDER and pem is not None:
-        wire = _encrypted(wire)
-    _read(wire, 12)
-    wire.sendall(b"RFB 003.008\n")
-    offers = _read(wire, _read(wire, 1)[0])
+        return consoles_wire.browser(port, "/ws", "ticket")
     if kind == FORWARDER:
-        wire.sendall(b"\1")
-        _read(wire, 4)
-        return wire
-    if pem is not None:
-        assert offers[0] == 19
-        wire.sendall(b"\x13")
-        _read(wire, 2)
-        wire.sendall(b"\0\2")
-        _read(wire, 1 + 1 + 4)
-        wire.sendall((261).to_bytes(4, "big"))
-        _read(wire, 1)
-        wire = _encrypted(wire)
-    else:
-        wire.sendall(b"\2")
-    wire.sendall(response(_PASSWORD, _read(wire, 16)))
-    assert _read(wire, 4) == bytes(4)
-    return wire
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    """For whom no certificate needs to be good; made once, since that takes long."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _encrypted(wire: socket.socket) -> socket.socket:
-    return _context().wrap_socket(wire)
-
-
-def _browse(wire: socket.socket) -> None:
-    key = base64.b64encode(os.urandom(16)).decode()
-    wire.sendall(
-        (
-            "GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        ).encode()
-    )
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += _read(wire, 1)
-    assert b" 101 " in answer, answer
-    wire.sendall(_frame(b"ticket", text=True))
-    _read_frame(wire)
-    _read_frame(wire)
-    wire.sendall(_frame(b"RFB 003.008\n\1"))
-    assert _read_frame(wire) == b"\1\1" + bytes(4)
-
-
-def _frame(data: bytes, text: bool = False) -> bytes:
-    """A message with a mask that changes nothing (RFC 6455, section 5.3)."""
-    return bytes([0x81 if text else 0x82, 0x80 | len(data)]) + bytes(4) + data
-
-
-def _read_frame(wire: socket.socket) -> bytes:
-    return _read(wire, _read(wire, 2)[1])
-
-
-def _read(wire: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = wire.recv(count - len(data))
-        assert piece, f"closed after {data!r}"
-        data += piece
-    return data
+        return consoles_wire.straight(port, tls=pem is not None)
+    return consoles_wire.viewer(port, _PASSWORD, tls=pem is not None)
 
 
 def _certificate(folder: Path) -> Path:

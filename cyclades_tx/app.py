@@ -48,9 +48,11 @@ from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.images import Images
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.loops.outbox import Publisher
+from cyclades_tx.loops.retention import Retention
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.mq.broker import Broker
 from cyclades_tx.mq.interfaces import BrokerError
+from cyclades_tx.steady import steady
 from cyclades_tx.store import image_data
 from cyclades_tx.store.migrations import check_schema
 from cyclades_tx.vault import params_name
@@ -96,6 +98,7 @@ def makeService(options: Options) -> IService:
 
     config: Config = options["loaded"]
     limits.raise_descriptor_limit()
+    steady(reactor)
     whole = log.LoggedService(log.observer(config.log))
     try:
         world = World.real(reactor, config)
@@ -127,6 +130,7 @@ class Cyclades(MultiService):
         self._leases: Leases | None = None
         self._drives: Drives | None = None
         self._books: Books | None = None
+        self._retention: Retention | None = None
         self._images: Images | None = None
         self._starting: Deferred[None] | None = None
         self._sweeping: LoopingCall | None = None
@@ -248,6 +252,14 @@ class Cyclades(MultiService):
             world.metrics.drift,
         )
         self._books.start()
+        self._retention = Retention(
+            world.reactor,
+            world.database,
+            world.driver,
+            world.config.retention,
+            random.Random(),
+        )
+        self._retention.start()
         self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
         self._sweeping.clock = world.reactor
         self._sweeping.start(SWEEP_SECONDS)
@@ -382,6 +394,8 @@ class Cyclades(MultiService):
             self._sweeping.stop()
         if self._books is not None:
             await self._books.stop()
+        if self._retention is not None:
+            await self._retention.stop()
         if self._images is not None:
             await self._images.stop()
         if self._leases is not None:

@@ -38,12 +38,17 @@ from cyclades_tx.sections import (
     LogSection,
     OperationsSection,
     QuotaSection,
+    RetentionSection,
     Role,
     Section,
     ServerSection,
+    SwiftSection,
     VmapiSection,
     read_secret,
 )
+
+#: Most pieces of an image in an Object Storage.
+SWIFT_SEGMENTS = 1000
 
 __all__ = [
     "ROLES",
@@ -60,11 +65,16 @@ __all__ = [
     "LogSection",
     "OperationsSection",
     "QuotaSection",
+    "RetentionSection",
     "Role",
     "ServerSection",
+    "SwiftSection",
     "VmapiSection",
     "read_secret",
 ]
+
+#: What is over is kept at least so long: repeated requests and repairs still look at it.
+LEAST_DAYS = 7
 
 
 class Config(Section, frozen=True):
@@ -77,11 +87,13 @@ class Config(Section, frozen=True):
     identity: IdentitySection = IdentitySection()
     ganeti: GanetiSection = GanetiSection()
     operations: OperationsSection = OperationsSection()
+    retention: RetentionSection = RetentionSection()
     vmapi: VmapiSection = VmapiSection()
     quota: QuotaSection = QuotaSection()
     events: EventsSection = EventsSection()
     console: ConsoleSection = ConsoleSection()
     image: ImageSection = ImageSection()
+    swift: SwiftSection = SwiftSection()
     broker: BrokerSection = BrokerSection()
     log: LogSection = LogSection()
 
@@ -196,8 +208,11 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
     for network in config.image.private_networks:
         if not _is_network(network):
             yield "image.private_networks", f"{network!r} is not an IP address or network"
+    if config.image.store == "swift":
+        yield from _swift_complaints(config.image, config.swift)
     yield from _broker_complaints(config.broker)
     yield from _console_complaints(config.console)
+    yield from _retention_complaints(config)
     if vmapi.store == "memory" and server.processes > 1:
         yield "vmapi.store", 'must be "memcached" when server.processes is more than 1'
     if vmapi.store == "memcached" and not vmapi.memcached_servers:
@@ -220,6 +235,36 @@ def _broker_complaints(broker: BrokerSection) -> Iterator[tuple[str, str]]:
             yield f"broker.{name}", f"{path} is not a file that can be read"
 
 
+def _swift_complaints(image: ImageSection, swift: SwiftSection) -> Iterator[tuple[str, str]]:
+    if image.directory:
+        yield "image.directory", 'must be empty for the store "swift"'
+    if not _is_url(swift.auth_url) or not _may_carry_secrets(swift.auth_url):
+        yield "swift.auth_url", "must be an https URL (http on this machine only)"
+    if not swift.application_credential_id and not (swift.username and swift.project):
+        yield (
+            "swift.username",
+            "a username and a project, or an application credential, must be set",
+        )
+    if not swift.secret_file:
+        yield "swift.secret_file", "must name a file with the password or the credential's secret"
+    else:
+        yield from _unreadable("swift.secret_file", swift.secret_file)
+    if swift.authorities_file and not os.access(swift.authorities_file, os.R_OK):
+        yield "swift.authorities_file", f"{swift.authorities_file} is not a file that can be read"
+    least = -(-image.max_image_gib * 1024 // SWIFT_SEGMENTS)
+    if swift.segment_mib < least:
+        yield "swift.segment_mib", f"must be at least {least} for images of image.max_image_gib"
+
+
+def _may_carry_secrets(url: str) -> bool:
+    """Whether a password may be sent there."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return (
+        parts.scheme == "https" or host == "localhost" or (_is_address(host) and _is_loopback(host))
+    )
+
+
 def _console_complaints(console: ConsoleSection) -> Iterator[tuple[str, str]]:
     if not _is_address(console.viewer_address):
         yield "console.viewer_address", f"{console.viewer_address!r} is not an IP address"
@@ -235,6 +280,16 @@ def _console_complaints(console: ConsoleSection) -> Iterator[tuple[str, str]]:
             yield f"console.{name}", f"{path} is not a file that can be read"
     if console.viewer_port and not (console.viewer_plain or console.viewer_tls_key_file):
         yield "console.viewer_plain", "must be true as long as there is no certificate for viewers"
+
+
+def _retention_complaints(config: Config) -> Iterator[tuple[str, str]]:
+    for name in ("deleted_days", "operations_days", "addresses_days"):
+        if 0 < getattr(config.retention, name) < LEAST_DAYS:
+            yield f"retention.{name}", f"must be 0 or at least {LEAST_DAYS}"
+    kept_seconds = config.retention.deleted_days * 86_400
+    if 0 < kept_seconds <= config.ganeti.orphan_grace_seconds:
+        # The record of a deleted server tells whose an instance is that has come up again.
+        yield "retention.deleted_days", "must be longer than ganeti.orphan_grace_seconds"
 
 
 def _unreadable(key: str, path: str) -> Iterator[tuple[str, str]]:

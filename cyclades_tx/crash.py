@@ -2,8 +2,8 @@
 
 ``CYCLADES_TX_CRASH_AT=7`` in the environment kills the process with SIGKILL when it passes
 the seventh point. Points are before and after each commit of a named transaction that concerns
-servers and networks, and before and after each change that is sent to a cluster. Without the
-variable a point costs one call of an empty function.
+servers, networks and volumes, and before and after each change that is sent to a cluster. Without
+the variable a point costs one call of an empty function.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 VARIABLE = "CYCLADES_TX_CRASH_AT"
 
-_COUNTED = ("server.", "network.")
+_COUNTED = ("server.", "network.", "volume.")
 
 
 def crash_points(environment: Mapping[str, str] = os.environ) -> Callable[[str], None]:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import orjson
 from OpenSSL import crypto
-from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    TLSVersion,
+)
 
 from cyclades_tx.api import console as console_page
 from cyclades_tx.api import operator, vmapi
@@ -19,7 +24,7 @@ from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.call import Service as Dialect
 from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.compute import consoles as compute_consoles
-from cyclades_tx.api.compute import interfaces
+from cyclades_tx.api.compute import interfaces, proxies
 from cyclades_tx.api.errors import nova_fault
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.identity import app as identity
@@ -66,7 +71,7 @@ def api(world: World, roles: tuple[str, ...], consoles: Consoles | None = None) 
         address = ClientAddress(config.server.trusted_proxies)
         socket = ConsoleSocket(consoles, [config.public_url], address.of)
         console_page.mount(frame, socket)
-    image_bytes = ImageBytes(world.reactor, world.image_data, config.server.request_timeout_seconds)
+    image_bytes = ImageBytes(world.reactor, world.image_data, *config.image.pace)
     if "vmapi" in roles:
         vmapi.mount(frame, world.vault, image_bytes.fetch)
     if "api" in roles:
@@ -94,6 +99,7 @@ def api(world: World, roles: tuple[str, ...], consoles: Consoles | None = None) 
                 **compute_consoles.actions(world.consoles, _viewers(config)),
             },
             consoles_flow=world.consoles,
+            old_flows=proxies.Flows(world.floating_ips, world.security_groups, world.images),
         )
         network.mount(
             frame,
@@ -133,6 +139,9 @@ def viewer_tls(section: ConsoleSection) -> CertificateOptions | None:
             privateKey=ours.privateKey.original,
             certificate=ours.original,
             extraCertChain=[Certificate.loadPEM(each).original for each in chain],
+            # In 1.3 the challenge follows tickets for later sessions, which nobody can turn off
+            # here; TigerVNC's viewer (1.12) then waits forever for what it has read already.
+            lowerMaximumSecurityTo=TLSVersion.TLSv1_2,
         )
     except (OSError, ValueError, crypto.Error) as error:
         raise ConfigError(f"console.viewer_tls_certificate_file: {error}") from None

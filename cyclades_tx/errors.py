@@ -100,6 +100,12 @@ class TooLarge(CycladesError):
     code = "too_large"
 
 
+class TooSlow(CycladesError):
+    """What is sent comes too slowly to be waited for."""
+
+    code = "too_slow"
+
+
 class TooManyRequests(CycladesError):
     """The caller must wait.
 

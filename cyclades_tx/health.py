@@ -7,11 +7,14 @@ from typing import Any
 
 from cyclades_tx.errors import Unavailable
 from cyclades_tx.metrics import Metrics, OpenOperations
-from cyclades_tx.store import drift_findings, outbox, upkeep
+from cyclades_tx.store import clusters, drift_findings, operations, outbox, upkeep
 from cyclades_tx.store.migrations import check_schema
 
 #: How long an event may wait to be published before something is wrong.
 EVENT_PATIENCE_SECONDS = 30.0
+#: How long a cluster may be without a process that drives it, and an operation open after its time.
+DRIVER_PATIENCE_SECONDS = 60.0
+OPERATION_PATIENCE_SECONDS = 120.0
 
 Check = Callable[[], Awaitable[Any]]
 
@@ -33,6 +36,7 @@ class Health:
             "database": self._answers,
             "schema": self._schema,
             "clusters": self._clusters,
+            "loops": self._loops,
             "events": self._events,
         }
 
@@ -54,6 +58,20 @@ class Health:
         )
         if rows:
             raise Unavailable("; ".join(f"{row.name}: {row.unreachable_reason}" for row in rows))
+
+    async def _loops(self) -> None:
+        wrong = [
+            f"no process drives {name}"
+            for name in await clusters.undriven(self._database, DRIVER_PATIENCE_SECONDS)
+        ]
+        late = await operations.overdue(self._database, OPERATION_PATIENCE_SECONDS)
+        if late.number:
+            wrong.append(
+                f"{late.number} operations are past their deadline, the oldest ({late.id})"
+                f" for {late.seconds:.0f} seconds"
+            )
+        if wrong:
+            raise Unavailable("; ".join(wrong) + ".")
 
     async def _events(self) -> dict[str, Any]:
         lag = await outbox.lag(self._database)

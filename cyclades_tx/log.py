@@ -53,16 +53,17 @@ EVENTS: dict[str, tuple[str, ...]] = {
     # What a person changed.
     "change.accepted": ("kind", "target", "target_id", "user_id", "project_id"),
     # Operations; ``end`` is how one ended.
-    "operation.submitted": ("kind", "server_id", "network_id", "job_id"),
+    "operation.submitted": ("kind", "server_id", "network_id", "volume_id", "job_id"),
     "operation.adopted": ("kind", "server_id", "network_id", "job_id"),
     "operation.rearmed": ("kind",),
     "operation.waits": ("kind", "server_id", "network_id", "reason"),
-    "operation.ended": ("kind", "server_id", "network_id", "end", "reason", "seconds"),
+    "operation.ended": ("kind", "server_id", "network_id", "volume_id", "end", "reason", "seconds"),
     "operation.late": ("kind", "server_id", "network_id", "age_seconds"),
     "server.observed": ("server_id", "state", "changes"),
     "server.not_followed": ("server_id", "kind", "subject", "reason"),
     "server.not_its_own": ("server_id", "instance"),
     "server.elsewhere": ("server_id", "where"),
+    "server.firewall_given_up": ("server_id", "tries", "reason"),
     # Drift between our records and a cluster.
     "drift.found": ("kind", "subject", "server_id", "reason", "remedy"),
     "drift.mended": ("kind", "subject", "server_id", "reason"),
@@ -71,6 +72,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "drift.mass": ("missing", "servers"),
     "drift.not_seen": ("reason",),
     "books.recounted": ("area", "found", "mended", "seconds"),
+    "retention.removed": ("kind", "number"),
     "drift.looked": ("servers", "instances", "findings", "seconds"),
     # Jobs at Ganeti.
     "job.not_canceled": ("job_id", "reason"),
@@ -118,6 +120,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "image.upload_given_up": ("image", "reason"),
     "image.data_removed": ("image",),
     "image.leftover_removed": ("name",),
+    "image.store_refused": ("method", "status", "reason"),
     # The broker.
     "broker.connected": ("place",),
     "broker.lost": ("reason", "retry_seconds"),
@@ -145,6 +148,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "reactor.late": ("seconds",),
     "health.failed": ("check", "reason"),
     "metrics.failed": ("source",),
+    "metrics.delayed": ("source", "reason"),
 }  # fmt: skip
 
 #: Fields that any line may have, because :func:`about` put them there.
@@ -346,6 +350,7 @@ class LogFile:
         self._looked_at = -1
         self._descriptor = self._open() if path else 1
         self.lost_lines = 0
+        self._cut = False
 
     def write(self, line: bytes, seconds: float) -> None:
         """Add one line.
@@ -359,12 +364,18 @@ class LogFile:
         if self._path and int(seconds) != self._looked_at:
             self._looked_at = int(seconds)
             self._reopen_if_moved()
+        if self._cut:
+            line = b"\n" + line
+        written = 0
         try:
             written = os.write(self._descriptor, line)
             if written < len(line):
-                os.write(self._descriptor, line[written:])
+                written += os.write(self._descriptor, line[written:])
+            self._cut = False
         except OSError:
             self.lost_lines += 1
+            # What follows must not hang on to the first part of this one.
+            self._cut = self._cut or written > 0
 
     def close(self) -> None:
         """Close the file, once; standard output stays open."""

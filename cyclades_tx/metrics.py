@@ -18,9 +18,12 @@ from prometheus_client import (
     generate_latest,
 )
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from cyclades_tx.errors import CycladesError
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Clusters beyond this many share one series.
@@ -197,6 +200,7 @@ class Metrics:
         self._bound_seconds: dict[str, Histogram] = {}
         self._clusters: dict[str, Histogram] = {}
         self._sources: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._silent: set[str] = set()
         self._text = b""
         self._text_at: float | None = None
         self._scrape: list[Deferred[bytes]] | None = None
@@ -360,9 +364,19 @@ class Metrics:
 
         try:
             await Deferred.fromCoroutine(work()).addTimeout(SOURCE_TIMEOUT_SECONDS, self._clock)
+        except (CycladesError, WaitTimeout) as error:
+            # Something outside does not answer: told once, however often it is asked.
+            self._scrape_errors.labels(source).inc()
+            if source not in self._silent:
+                self._silent.add(source)
+                reason = f"no answer in {SOURCE_TIMEOUT_SECONDS:g} seconds"
+                reason = error.message if isinstance(error, CycladesError) else reason
+                self.log.warn("metrics.delayed", source=source, reason=reason)
         except Exception:
             self._scrape_errors.labels(source).inc()
             self.log.failure("metrics.failed", Failure(), source=source)
+        else:
+            self._silent.discard(source)
 
     def _turn_worst(self) -> None:
         now = self._clock.seconds()

@@ -12,6 +12,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
 
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.mq.urls import BrokerAddress, parse_url
@@ -24,6 +26,7 @@ Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Amount = Annotated[int, Meta(ge=0, le=2**40)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(ge=0.05, le=31_536_000.0)]
+Days = Annotated[float, Meta(ge=0.0, le=36_500.0)]
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, Meta(max_length=4096, pattern=PRINTABLE)]
 _PORT = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4})"
@@ -54,7 +57,7 @@ class ServerSection(Section, frozen=True):
     :ivar vmapi_url: where new machines fetch their parameters; empty: public_url + "/vmapi".
     :ivar trusted_proxies: addresses or networks whose X-Forwarded-* headers are believed.
     :ivar max_body_bytes: larger request bodies are refused with 413.
-    :ivar request_timeout_seconds: how long a request may take, and an idle connection stay.
+    :ivar request_timeout_seconds: how long a request may take to come, and an idle connection stay.
     """
 
     roles: Annotated[tuple[Role, ...], Meta(min_length=1)] = ROLES
@@ -149,9 +152,17 @@ class DatabaseSection(Section, frozen=True):
     def connection_string(self) -> str:
         """The string for libpq; it may hold a password: keep it out of logs.
 
-        :raise ConfigError: when ``dsn_file`` cannot be read or others can read it.
+        :raise ConfigError: when ``dsn_file`` cannot be read or others can read it, or it holds no
+            such string.
         """
-        return read_secret(self.dsn_file) if self.dsn_file else self.dsn
+        text = read_secret(self.dsn_file) if self.dsn_file else self.dsn
+        try:
+            parse_dsn(text)
+        except ProgrammingError:
+            # libpq's own words quote from it, perhaps the password.
+            where = f"database.dsn_file: {self.dsn_file}" if self.dsn_file else "database.dsn"
+            raise ConfigError(f"{where}: not a connection string that libpq understands") from None
+        return text
 
 
 class IdentitySection(Section, frozen=True):
@@ -299,6 +310,28 @@ class OperationsSection(Section, frozen=True):
         return float(getattr(self, f"{kind}_deadline_seconds", self.other_deadline_seconds))
 
 
+class RetentionSection(Section, frozen=True):
+    """How long is kept what is over; 0: for ever.
+
+    :ivar deleted_days: servers, volumes, snapshots, images and networks that are deleted, with all
+        that is known of them.
+    :ivar operations_days: operations that have ended, on things that are still there.
+    :ivar addresses_days: who had which public address.
+    """
+
+    deleted_days: Days = 400.0
+    operations_days: Days = 90.0
+    addresses_days: Days = 0.0
+
+    def age_seconds(self, kind: str) -> float:
+        """The age after its end at which something is thrown away; 0: never.
+
+        :param kind: ``operation``, ``address_history``, or a thing that can be deleted.
+        """
+        names = {"operation": self.operations_days, "address_history": self.addresses_days}
+        return names.get(kind, self.deleted_days) * 86_400.0
+
+
 class VmapiSection(Section, frozen=True):
     """The secrets of a first boot.
 
@@ -407,13 +440,19 @@ class ConsoleSection(Section, frozen=True):
 class ImageSection(Section, frozen=True):
     """Where the data of images lie, and from where they may come.
 
-    :ivar directory: where data that users send are kept, the same for every process with the role
-        ``api`` or ``vmapi``; empty: users cannot send any.
+    :ivar store: where data that users send are kept: in a ``directory``, or in an OpenStack Object
+        Storage (``swift``).
+    :ivar directory: for the store ``directory``, the same for every process with the role ``api``
+        or ``vmapi``; empty: users cannot send any.
     :ivar max_image_gib: the largest image.
     :ivar project_gib: what the images of one project may take together; 0: any amount.
     :ivar threads: how many images are written and read at the very same moment.
     :ivar upload_silence_seconds: after this an upload whose process has ended is given up, and its
         image waits for data again.
+    :ivar min_transfer_kib_per_second: who sends the data of an image more slowly, or takes them
+        more slowly, is refused.
+    :ivar transfer_window_seconds: the time over which that is averaged; only the time counts in
+        which the sender was waited for.
     :ivar sweep_seconds: period of the search for what was left behind.
     :ivar orphan_grace_seconds: how long whole data that no image has are left alone.
     :ivar signed_url_seconds: how long clusters may fetch an image for a new machine.
@@ -422,16 +461,58 @@ class ImageSection(Section, frozen=True):
     :ivar private_networks: networks that are not public, to which such a URL may lead all the same.
     """
 
+    store: Literal["directory", "swift"] = "directory"
     directory: Text = ""
     max_image_gib: Annotated[int, Meta(ge=1, le=1_048_576)] = 100
     project_gib: Annotated[int, Meta(ge=0, le=1_048_576)] = 500
     threads: Annotated[int, Meta(ge=1, le=64)] = 4
     upload_silence_seconds: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
+    min_transfer_kib_per_second: Annotated[float, Meta(ge=0.001, le=1_048_576.0)] = 16.0
+    transfer_window_seconds: Annotated[float, Meta(ge=1.0, le=86_400.0)] = 30.0
     sweep_seconds: Seconds = 60.0
     orphan_grace_seconds: Annotated[float, Meta(ge=0.0, le=31_536_000.0)] = 3600.0
     signed_url_seconds: Annotated[float, Meta(ge=60.0, le=604_800.0)] = 7200.0
     locations: tuple[Beginning, ...] = ()
     private_networks: tuple[Text, ...] = ()
+
+    @property
+    def pace(self) -> tuple[float, float]:
+        """How fast data must come and go: bytes per second, and the window in seconds."""
+        return 1024 * self.min_transfer_kib_per_second, self.transfer_window_seconds
+
+
+class SwiftSection(Section, frozen=True):
+    """The OpenStack Object Storage that keeps the data of images, for the store ``swift``.
+
+    :ivar auth_url: Keystone's, ending in ``/v3``; https, but on this machine.
+    :ivar region: of the Object Storage in Keystone's catalog; empty: the first there.
+    :ivar interface: which of its addresses in the catalog.
+    :ivar username: who we are there.
+    :ivar user_domain: its domain, by name.
+    :ivar project: whose account the images are in.
+    :ivar project_domain: its domain, by name.
+    :ivar application_credential_id: instead of a user and a project.
+    :ivar secret_file: holds the password, or the secret of the application credential, alone; mode
+        0600 or stricter.
+    :ivar authorities_file: PEM with who signs the certificates there; empty: the system's.
+    :ivar container: for images alone; made when it is missing.
+    :ivar segment_mib: in pieces of this size an image is kept; it has at most a thousand.
+    :ivar timeout_seconds: how long it may say, or take, nothing.
+    """
+
+    auth_url: Text = ""
+    region: Text = ""
+    interface: Literal["public", "internal", "admin"] = "public"
+    username: Text = ""
+    user_domain: Text = "Default"
+    project: Text = ""
+    project_domain: Text = "Default"
+    application_credential_id: Text = ""
+    secret_file: Text = ""
+    authorities_file: Text = ""
+    container: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,200}$")] = "cyclades-images"
+    segment_mib: Annotated[int, Meta(ge=1, le=5119)] = 256
+    timeout_seconds: Seconds = 60.0
 
 
 class BrokerSection(Section, frozen=True):

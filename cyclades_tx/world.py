@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cyclades_tx.config import BrokerSection, Config, GanetiSection
+from cyclades_tx.config import BrokerSection, Config, GanetiSection, SwiftSection
 from cyclades_tx.crash import crash_points
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.flows.application_credentials import ApplicationCredentials
@@ -46,8 +46,13 @@ from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.passwords import Passwords
 from cyclades_tx.image_store.directory import DirectoryImageStore
 from cyclades_tx.image_store.fetching import Fetcher
+from cyclades_tx.image_store.interfaces import IImageStore
 from cyclades_tx.image_store.locations import Locations
+from cyclades_tx.image_store.object_login import Login
+from cyclades_tx.image_store.object_wire import ObjectWire
 from cyclades_tx.image_store.signing import Signer
+from cyclades_tx.image_store.swift import SwiftImageStore
+from cyclades_tx.image_store.threads import Threads
 from cyclades_tx.metrics import Metrics, PoolUse
 from cyclades_tx.model.names import Names
 from cyclades_tx.mq.broker import Broker
@@ -275,11 +280,32 @@ def _image_data(
         locations = Locations(section.locations, section.private_networks)
     except ValueError as error:
         raise ConfigError(f"image.locations: {error}") from None
-    store = None
-    if section.directory:
+    store: IImageStore | None = None
+    if section.store == "swift":
+        store = _swift(reactor, config.swift, section.threads)
+    elif section.directory:
         store = DirectoryImageStore(reactor, section.directory, section.threads)
-    fetcher = Fetcher(reactor, locations)
+    fetcher = Fetcher(reactor, locations, *section.pace)
     return ImageData(database, store, section, signer, locations, fetcher), signer
+
+
+def _swift(reactor: Any, section: SwiftSection, threads: int) -> SwiftImageStore:
+    """The store of images in an Object Storage; nothing is asked of it yet."""
+    login = Login(
+        auth_url=section.auth_url,
+        secret=read_secret(section.secret_file),
+        username=section.username,
+        user_domain=section.user_domain,
+        project=section.project,
+        project_domain=section.project_domain,
+        application_credential_id=section.application_credential_id,
+        region=section.region,
+        interface=section.interface,
+    )
+    authorities = _text(section.authorities_file)
+    wire = ObjectWire(reactor, login, section.timeout_seconds, authorities)
+    pieces = section.segment_mib * 2**20
+    return SwiftImageStore(wire, section.container, pieces, Threads(reactor, threads))
 
 
 def _broker(reactor: Any, section: BrokerSection, name: str) -> Broker | None:

@@ -36,7 +36,6 @@ from hypothesis import settings
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
-from werkzeug.routing import Rule
 
 from cyclades_tx.store.connection import Connection
 from cyclades_tx.store.database import Database
@@ -44,6 +43,7 @@ from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
 from tests.real.ganeti import GANETIS
 from tests.real.rabbitmq import RABBIT
+from tests.rules import build_urls_later
 
 REAL = os.environ.get("CI") == "true" or os.environ.get("REAL") == "1"
 SETTLE_SECONDS = 2.0
@@ -54,6 +54,16 @@ MEMORY_BYTES = 2_000_000_000
 STATE_PREFIX = "cyclades-tx-run-"
 #: Where the tests of many seconds are.
 LONG = ("tests/scenario/", "tests/bench/", "tests/api/generated/", "tests/api/test_concurrent")
+#: What looks at what comes out, over and over: the lines that it happens to pass were tested by
+#: the tests of their rooms, and to trace them takes longer than to run them.
+UNTRACED = (
+    "tests/scenario/",
+    "tests/bench/",
+    "tests/api/generated/",
+    "tests/api/test_concurrent",
+    "tests/api/test_hostile",
+)
+TRACERS = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 # For who looks for rare faults, and has hours.
 settings.register_profile("many", max_examples=1000)
 if settings.get_current_profile_name() == "default":
@@ -88,36 +98,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     if os.environ.get("CI") == "true":
         out = item.config.stash[fault_handler_stderr_fd_key]
         faulthandler.dump_traceback_later(1.5 * LONGEST_WAIT_SECONDS, exit=True, file=out)
+    traced = {name: os.environ.pop(name) for name in _tracers_for(item) if name in os.environ}
     try:
         return (yield)
     finally:
+        os.environ.update(traced)
         faulthandler.cancel_dump_traceback_later()
 
 
-def _build_urls_later() -> None:
-    """Let werkzeug compile what builds the URL of a route when one is built first.
-
-    Nobody builds any, many tests make routers of hundreds of routes, and for each route that took
-    a third of a millisecond.
-    """
-    compiled = Rule._compile_builder
-
-    def later(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        made: list[Callable[..., tuple[str, str]]] = []
-
-        def build(self: Rule, *arguments: Any, **named: Any) -> tuple[str, str]:
-            if not made:
-                made.append(compiled(rule, append_unknown))
-            return made[0](self, *arguments, **named)
-
-        return build
-
-    Rule._compile_builder = later  # type: ignore[method-assign]
+def _tracers_for(item: pytest.Item) -> tuple[str, ...]:
+    """What would have the processes traced that a test starts, if it is not to be."""
+    return TRACERS if item.get_closest_marker("no_cover") else ()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the markers known."""
-    _build_urls_later()
+    build_urls_later()
     config.addinivalue_line(
         "markers", "real: needs real parts; runs with CI=true or REAL=1 (root, Debian)"
     )
@@ -126,11 +122,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what needs real parts, unless they were asked for."""
-    if REAL:
-        return
+    """Skip by name what needs real parts, unless they were asked for; see what is not traced."""
     for item in items:
-        if item.get_closest_marker("real"):
+        if item.nodeid.startswith(UNTRACED):
+            item.add_marker(pytest.mark.no_cover)
+        if not REAL and item.get_closest_marker("real"):
             item.add_marker(pytest.mark.skip(reason="set REAL=1 (root, Debian)"))
 
 

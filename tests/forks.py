@@ -32,6 +32,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from tests.rules import build_urls_later
+
 #: What the processes import in any case; a module that starts no work by being imported.
 IMPORTED = (
     "twisted.scripts.twistd",
@@ -346,6 +348,7 @@ def prepare() -> None:
         importlib.import_module("coverage")
     for name in IMPORTED:
         importlib.import_module(name)
+    build_urls_later()
     gc.collect()
     gc.freeze()
 

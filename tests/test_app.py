@@ -143,6 +143,43 @@ async def test_events_that_nobody_publishes_are_told_to_operators(start: Start, 
     assert status == 503 and "1 events wait" in json.loads(health)["checks"]["events"]["reason"]
 
 
+async def test_loops_that_do_not_turn_are_told_to_operators(start: Start, dsn: str) -> None:
+    """A cluster that nobody drives, an operation that should be over; offline clusters are not."""
+    one = await start("vmapi")
+    database = one.service.world.database
+    who = await builders.somebody(database)
+    cluster = await builders.a_cluster(database, "c1")
+    await builders.a_cluster(database, "c2", offline=True)
+    server = await builders.a_server(
+        database, who, await builders.a_flavor(database), cluster=cluster
+    )
+
+    async def loops() -> tuple[bool, str]:
+        _status, health = await one.get("/healthz?deep", one.admin_port)
+        check = json.loads(health)["checks"]["loops"]
+        return check["ok"], check.get("reason", "")
+
+    assert await loops() == (True, "")
+    await database.run("update cluster set created_at = now() - interval '2 minutes'")
+    assert await loops() == (False, "no process drives c1.")
+    await database.run("insert into process (driver) values ('p1')")
+    await database.run(
+        "insert into cluster_lease (cluster_id, epoch, driver) values (%s, 1, 'p1')",
+        (cluster.id,),
+    )
+    assert await loops() == (True, "")
+    operation_id = await builders.an_operation(database, server, cluster, "stop")
+    await database.run(
+        "update operation set created_at = now() - interval '1 hour',"
+        " deadline_at = now() - interval '10 minutes'"
+    )
+    ok, reason = await loops()
+    assert not ok
+    assert reason.startswith(
+        f"1 operations are past their deadline, the oldest ({operation_id}) for 60"
+    )
+
+
 async def test_a_process_for_first_boots_has_no_compute(start: Start) -> None:
     """Only what its roles say."""
     one = await start("vmapi", admin=False)

@@ -12,6 +12,7 @@ import pytest_twisted
 from cyclades_tx.config import Config
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.ganeti.credentials import Keyring
+from cyclades_tx.image_store.swift import SwiftImageStore
 from cyclades_tx.model import quota
 from cyclades_tx.store import quotas
 from cyclades_tx.vault import MemcachedSecretStore, MemorySecretStore
@@ -78,3 +79,23 @@ async def test_a_new_project_has_its_limits_and_its_default_group(
     assert set(found) == set(quota.RESOURCES)
     groups = await world.database.all("select name from security_group")
     assert [row.name for row in groups] == ["default"]
+
+
+def test_images_can_lie_in_an_object_storage(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    """Nothing is asked of it yet; its secret is shown nowhere."""
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text("hunter2")
+    text = (
+        '[image]\nstore = "swift"\n[swift]\nauth_url = "https://keystone.test/v3"\n'
+        'application_credential_id = "f00"\nsecret_file = "secret"\n{}'
+    )
+    world = make_world(text.format("segment_mib = 300"))
+    store = world.image_data.store
+    assert isinstance(store, SwiftImageStore)
+    assert store.segment_bytes == 300 * 2**20
+    assert "hunter2" not in repr(world)
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"swift\.authorities_file"):
+        make_world(text.format('authorities_file = "ca.pem"'))

@@ -146,12 +146,15 @@ class Call:
         """The body, read as what the decoder knows.
 
         :param kinds: further content types that are JSON here.
-        :raise HttpError: 415 when the content type says something other than JSON.
+        :raise HttpError: 415 when the content type says something other than JSON, or it is packed.
         :raise BadRequest: when it is not JSON or does not fit; names the place.
         """
         content_type = (self.header("content-type") or "").split(";")[0].strip().lower()
         if content_type not in ("", "application/json", *kinds):
             raise HttpError(415, f"Unsupported content type {content_type!r}: send JSON.")
+        encoding = self.header("content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+            raise HttpError(415, f"Unsupported content encoding {encoding[:40]!r}: send it plain.")
         content = self.request.content
         # Closed: the client has gone away, and nobody will see what comes of it.
         data = b"" if content is None or content.closed else content.read()

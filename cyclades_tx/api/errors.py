@@ -18,6 +18,7 @@ _STATUS: dict[type[CycladesError], int] = {
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.TooLarge: 413,
+    errors.TooSlow: 408,
     errors.TooManyRequests: 429,
     errors.NotSupported: 501,
     errors.NoCapacity: 503,
@@ -78,6 +79,7 @@ _TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     406: "Not Acceptable",
+    408: "Request Timeout",
     409: "Conflict",
     410: "Gone",
     413: "Request Entity Too Large",
@@ -147,6 +149,6 @@ def glance_fault(status: int, error: CycladesError) -> tuple[bytes, str]:
     title = f"{status} {_TITLES.get(status, 'Error')}"
     page = (
         f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-        f"  {escape(error.message)}<br /><br />\n\n\n </body>\n</html>"
+        f"  {escape(error.message, quote=False)}<br /><br />\n\n\n </body>\n</html>"
     )
     return page.encode(), "text/html; charset=UTF-8"

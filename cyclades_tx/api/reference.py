@@ -16,6 +16,7 @@ from cyclades_tx.api.compute import app as compute
 from cyclades_tx.api.compute import openapi as compute_table
 from cyclades_tx.api.compute import refused_actions
 from cyclades_tx.api.compute import shapes as compute_shapes
+from cyclades_tx.api.compute.proxies import Flows
 from cyclades_tx.api.events import Streams
 from cyclades_tx.api.events_reference import REFERENCE as EVENTS
 from cyclades_tx.api.frame import Frame
@@ -63,7 +64,8 @@ def mount(frame: Frame) -> None:
     """Add every endpoint to a frame, with nothing behind it."""
     nobody: Any = None
     identity.mount(frame, nobody, nobody, nobody, nobody, Catalog(""))
-    compute.mount(frame, nobody, nobody, nobody)
+    once = Flows(nobody, nobody, nobody)
+    compute.mount(frame, nobody, nobody, nobody, old_flows=once)
     writers = {"routers": RouterWriter(nobody, nobody)}
     network.mount(frame, nobody, writers=writers, tags=NetworkTags(nobody))
     image.mount(frame, nobody)

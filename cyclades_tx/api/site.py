@@ -7,6 +7,7 @@ has come, the rest is thrown away for a while, so that the client gets to read t
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,8 @@ from twisted.web.server import Request, Site
 from cyclades_tx.api.incoming import Incoming
 
 _JSON = "application/json"
+#: What an absolute URL begins with.
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _TOO_LARGE = b'{"error": {"code": 413, "message": "The body is larger than the service takes."}}'
 
 
@@ -122,10 +125,52 @@ class ApiChannel(HTTPChannel):
     transport: Any
     _discarded_bytes = 0
     _discarding: Any = None
+    #: Ends a connection on which a request takes too long to come.
+    _late: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what comes; whoever sends a request bit by bit has a limited time for all of it.
+
+        Twisted's own timeout begins anew with every byte.
+        """
+        super().dataReceived(data)
+        if self._handlingRequest or not self._comes():
+            # Most requests are here: they come in one piece.
+            if self._late is not None:
+                self._in_time()
+        elif self._late is None and self.timeOut and self._discarding is None:
+            self._late = self.callLater(self.timeOut, self._too_late)
+
+    def _comes(self) -> bool:
+        """Whether a part of a request is here, but for bodies that are handed on as they come."""
+        channel: Any = self
+        if not self.requests:
+            return bool(channel._buffer)
+        return self.requests[-1].incoming is None
+
+    def _in_time(self) -> None:
+        late, self._late = self._late, None
+        if late is not None and late.active():
+            late.cancel()
+
+    def _too_late(self) -> None:
+        self._late = None
+        # Whatever comes now is for nobody.
+        channel: Any = self
+        channel.dataReceived = lambda _: None
+        self.transport.write(
+            b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.timeoutConnection()
 
     def allHeadersReceived(self) -> None:
         """Begin a request that takes its body as a stream."""
         channel: Any = self
+        # A request that is written for a proxy is for us all the same (RFC 9112, 3.2.2).
+        absolute = _ABSOLUTE.match(channel._path)
+        if absolute is not None:
+            path = channel._path[absolute.end() :]
+            channel._path = path if path.startswith(b"/") else b"/" + path
         takes_stream = getattr(channel.site.resource, "takes_stream", None)
         if takes_stream is None or not takes_stream(self._command, self._path):
             super().allHeadersReceived()
@@ -183,6 +228,7 @@ class ApiChannel(HTTPChannel):
 
     def connectionLost(self, reason: Any = None) -> None:
         """Forget what was still to be done."""
+        self._in_time()
         if self._discarding is not None and self._discarding.active():
             self._discarding.cancel()
         super().connectionLost(reason)

@@ -142,6 +142,10 @@ class Relay:
             self.bytes_in += len(data)
             self.screen.transport.write(data)  # type: ignore[union-attr]
 
+    def screen_takes_more(self) -> bool:
+        """Whether the screen takes what the viewer sends; if not, the viewer is to wait."""
+        return self.screen is None or not getattr(self.screen.transport, "producerPaused", False)
+
     def from_screen(self, data: bytes) -> None:
         """Hand on what the screen has sent."""
         if self.ended is None:

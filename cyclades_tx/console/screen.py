@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.console.handshake import ScreenSide, State
 from cyclades_tx.console.interfaces import Reason, Refused, Session
+from cyclades_tx.console.share import Share
 
 if TYPE_CHECKING:
     from cyclades_tx.console.relay import Relay
@@ -32,7 +33,10 @@ def over_tcp(reactor: Any, connect_seconds: float) -> Reach:
     :param connect_seconds: longest wait for one of its addresses to accept.
     """
 
+    share = Share(reactor)
+
     def reach(session: Session, screen: Screen) -> Deferred[Any]:
+        screen.share = share
         if isIPAddress(session.host) or isIPv6Address(session.host):
             # What clusters report; the way below costs more memory for as long as it lasts.
             return _Directly(screen).connect(reactor, session, connect_seconds)
@@ -120,6 +124,8 @@ class Screen(Connection):
         self._keeper = keeper
         self._on_lost = on_lost
         self.relay: Relay | None = None
+        #: Reads for it once it is relayed; None: the reactor does, as for any connection.
+        self.share: Share | None = None
         self.ready: Deferred[None] | None = Deferred(lambda _: self.abort())
         self.lost = False
         self.said = ""
@@ -155,12 +161,16 @@ class Screen(Connection):
         """Hand everything to a relay from now on; return what has come already."""
         side, self._side = self._side, None
         self.relay = relay
+        if self.share is not None:
+            self.share.enter(self.transport)
         return b"" if side is None else side.rest
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         """The screen is gone."""
         self.lost = True
         self.relay = None
+        if self.share is not None and self.transport.reactor is self.share:
+            self.share.leave(self.transport)
         self._keeper.left(self)
         self._tell(Refused(Reason.FAR_SPEAKS_NOT))
         self._on_lost()

@@ -50,6 +50,12 @@ _SUBPROTOCOL = "binary"
 #: So many pings without any answer, and nobody is there.
 _MOST_SILENT_PINGS = 3
 _MOST_REASON_BYTES = 123
+#: So many frames are heard before the reactor gets a turn: each takes time, however short it is.
+_FRAMES_AT_ONCE = 64
+#: Whoever has no open console has no reason to send more.
+_MOST_EARLY_FRAMES = 100
+#: What may wait to be heard.
+_MOST_WAITING_BYTES = 262_144
 
 
 class ConsoleSocket(Resource):
@@ -138,6 +144,9 @@ class WebSocketViewer(Protocol):
         self._deadline: IDelayedCall | None = None
         self._stranger = False
         self._closing = False
+        self._early_frames = 0
+        self._waiting_bytes = 0
+        self._next_turn: IDelayedCall | None = None
         self._pinged_at = 0.0
         self._silent_pings = 0
         self.lost = False
@@ -158,28 +167,21 @@ class WebSocketViewer(Protocol):
         self._silent_pings = 0
         if self._connection.state is ConnectionState.CLOSED:
             return
-        try:
+        self._waiting_bytes += len(data)
+        if self._next_turn is None:
             self._connection.receive_data(data)
-            for event in self._connection.events():
-                if isinstance(event, CloseConnection):
-                    if self._connection.state is ConnectionState.OPEN:
-                        # The library's word for frames that are none.
-                        self._fail_at_once()
-                    else:
-                        self._closed_by_viewer(event)
-                elif self._closing:
-                    continue
-                elif isinstance(event, Message):
-                    self._message(event)
-                elif isinstance(event, Ping):
-                    self.transport.write(self._connection.send(event.response()))
-        except ProtocolError:
+            self._hear()
+        elif self._waiting_bytes > _MOST_WAITING_BYTES:
             self._fail_at_once()
+        else:
+            self._connection.receive_data(data)
+            self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         """The browser is gone."""
         self.lost = True
         self._end_deadline()
+        self._end_turn()
         self._no_stranger()
         self._consoles.left(self)
         relay, self._relay = self._relay, None
@@ -215,6 +217,51 @@ class WebSocketViewer(Protocol):
             self.transport.abortConnection()
 
     # Inside
+
+    def _hear(self) -> None:
+        """Take the next frames, and the others in the next turn of the reactor."""
+        held, self._next_turn = self._next_turn is not None, None
+        ping: Ping | None = None
+        heard = 0
+        try:
+            for event in self._connection.events():
+                heard += 1
+                if isinstance(event, CloseConnection):
+                    if self._connection.state is ConnectionState.OPEN:
+                        # The library's word for frames that are none.
+                        self._fail_at_once()
+                    else:
+                        self._closed_by_viewer(event)
+                elif isinstance(event, Ping):
+                    ping = event
+                elif isinstance(event, Message) and not self._closing:
+                    self._message(event)
+                if self._is_too_eager():
+                    self._fail_at_once()
+                    return
+                if heard == _FRAMES_AT_ONCE:
+                    self._next_turn = self._consoles.clock.callLater(0, self._hear)
+                    self.transport.pauseProducing()
+                    break
+            else:
+                self._waiting_bytes = 0
+                if held and (self._relay is None or self._relay.screen_takes_more()):
+                    self.transport.resumeProducing()
+            # Of many the last may stand for all (RFC 6455, section 5.5.3).
+            if ping is not None and not self._closing and not self._is_stalled():
+                self.transport.write(self._connection.send(ping.response()))
+        except ProtocolError:
+            self._fail_at_once()
+
+    def _is_too_eager(self) -> bool:
+        if self._relay is not None and self._relay.started:
+            return False
+        self._early_frames += 1
+        return self._early_frames > _MOST_EARLY_FRAMES
+
+    def _is_stalled(self) -> bool:
+        """Whether the browser does not take what it was sent."""
+        return bool(getattr(self.transport, "producerPaused", False))
 
     def _message(self, event: Message[Any]) -> None:
         relay, side = self._relay, self._side
@@ -319,6 +366,7 @@ class WebSocketViewer(Protocol):
 
     def _drop(self) -> None:
         self._end_deadline()
+        self._end_turn()
         if not self.lost:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -328,6 +376,11 @@ class WebSocketViewer(Protocol):
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
+
+    def _end_turn(self) -> None:
+        turn, self._next_turn = self._next_turn, None
+        if turn is not None and turn.active():
+            turn.cancel()
 
     def _no_stranger(self) -> None:
         if self._stranger:

@@ -21,6 +21,7 @@ from cyclades_tx.model.drift import (
     by_the_whole,
     hold_back,
     judge,
+    judge_holder,
     judge_job,
     judge_unclaimed,
     missing_at_once,
@@ -30,7 +31,7 @@ from cyclades_tx.model.drift import (
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.names import Names
 from cyclades_tx.sections import GanetiSection
-from cyclades_tx.store import drift_findings, server_records
+from cyclades_tx.store import drift_findings, kept_volumes, server_records
 
 #: The reactor runs again after so much work.
 TURN_SECONDS = 0.004
@@ -194,6 +195,7 @@ class Looker:
 
     async def _judge_rest(self, seen: dict[str, Instance], since: Any, look: Look) -> None:
         """What is left of the instances is no server of this cluster."""
+        seen = await self._without_holders(seen, since, look)
         numbers = [self._names.server_id(name) for name in seen]
         claims = await server_records.claims(
             self._database, since, [number for number in numbers if number is not None]
@@ -205,6 +207,22 @@ class Looker:
                 look.findings.append(finding)
             elif number is not None:
                 look.unjudged.add(number)
+
+    async def _without_holders(
+        self, seen: dict[str, Instance], since: Any, look: Look
+    ) -> dict[str, Instance]:
+        """Judge those that hold a volume's disk; the others."""
+        held = {name: self._names.held_volume_id(name) for name in seen}
+        numbers = [number for number in held.values() if number is not None]
+        if not numbers:
+            return seen
+        moving = await kept_volumes.moving(self._database, numbers, since)
+        look.findings += [
+            judge_holder(seen[name])
+            for name, number in held.items()
+            if number is not None and number not in moving
+        ]
+        return {name: instance for name, instance in seen.items() if held[name] is None}
 
     async def _judge_jobs(self, look: Look, only: frozenset[int] | None = None) -> None:
         rows = await drift_findings.long_sent(

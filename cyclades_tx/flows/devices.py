@@ -20,6 +20,11 @@ class Devices(ServerDetails):
         self._ganeti = ganeti
         self._deadlines = deadlines
 
+    @property
+    def deadlines(self) -> OperationsSection:
+        """How long operations may take."""
+        return self._deadlines
+
     async def locked_at_rest(self, tx: Any, who: Who, ref: str, verb: str) -> Any:
         """Lock a server that is at rest, on or off.
 

@@ -113,6 +113,19 @@ class FloatingIps:
         )
         return found
 
+    async def create_in_pool(self, who: Who, pool: str | None, request_id: str) -> str:
+        """Keep an address of a pool for the caller's project; return its UUID.
+
+        :param pool: the name or UUID of an external network; None: the first that has a free
+            address.
+        :raise NotFound: when there is no such pool.
+        :raise Conflict: when no address is free.
+        """
+        network = await floating_ips.pool_named(self._database, pool)
+        if network is None:
+            raise NotFound("Floating IP pool not found.", "network")
+        return await self.create(who, WantedFloatingIp(network), request_id)
+
     async def update(
         self,
         who: Who,

@@ -260,6 +260,67 @@ class Networks:
 
         await self._database.transaction(work, "network.delete", turn=_turn(who))
 
+    async def give(self, ref: str, user_id: str, project_id: str) -> None:
+        """Make a network another project's, which is charged from now on; for the operator.
+
+        :raise Conflict: when other projects have ports on it.
+        :raise OverQuota: when the project may have no more private networks.
+        """
+
+        async def work(tx: Any) -> None:
+            seen = await store.seen(tx, None, ref)
+            private = not seen.shared and not seen.external
+            # Two that are exchanged lock in the same order.
+            for each in sorted({project_id, seen.project_id} - {None}):
+                await self._charge(tx, each, 0)
+            row = await network_changes.lock(tx, seen.id)
+            if (row.project_id, row.shared, row.external) != (
+                seen.project_id,
+                seen.shared,
+                seen.external,
+            ):
+                raise Conflict(f"Network {row.uuid} is being changed; try again.", "busy")
+            if row.project_id != project_id:
+                if private and row.project_id is not None:
+                    await self._charge(tx, row.project_id, -1)
+                if private:
+                    await self._charge(tx, project_id, 1)
+                await outbox.tell_network(tx, "network.deleted", row.id)
+            await network_changes.give(tx, row, project_id, user_id)
+            moved = row.project_id != project_id
+            await outbox.tell_network(tx, "network.created" if moved else "network.changed", row.id)
+
+        await self._database.transaction(work, "network.give")
+
+    async def put_on(self, ref: str, cluster_id: int) -> None:
+        """Have a cluster make a network, if it does not have it; for the operator.
+
+        :raise Conflict: while it is being taken away from there.
+        """
+
+        async def work(tx: Any) -> None:
+            row = await self._own(tx, None, ref)
+            await store.ensure_on_cluster(tx, row.id, cluster_id, self._deadline_seconds)
+            await cluster_networks.note_everywhere(tx, row.id)
+
+        await self._database.transaction(work, "network.put_on")
+
+    async def take_off(self, ref: str, cluster_id: int, request_id: str = "") -> None:
+        """Have a cluster remove a network; a server that needs it there brings it back.
+
+        From now on it is made only where servers need it, or where an operator wants it.
+
+        :raise Conflict: ``NetworkInUse`` when servers of the cluster are on it.
+        """
+
+        async def work(tx: Any) -> None:
+            row = await self._own(tx, None, ref)
+            await cluster_networks.take_off(
+                tx, row.id, cluster_id, self._deadline_seconds, request_id
+            )
+
+        await self._database.transaction(work, "network.take_off")
+
     async def keep_back(self, ref: str, keep: Sequence[str], let_go: Sequence[str]) -> None:
         """Keep addresses of a network back from everybody, or give them out again.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,10 +23,10 @@ from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.networks import Networks
 from cyclades_tx.flows.quotas import COUNTED
 from cyclades_tx.flows.rebuilding import Rebuilding
-from cyclades_tx.flows.server_networks import Nic, ServerNetworks
+from cyclades_tx.flows.server_networks import Nic, NoRoom, ServerNetworks
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.image_store.signing import Locate, as_it_is
-from cyclades_tx.model import password, placement, quota
+from cyclades_tx.model import creation, password, placement, quota
 from cyclades_tx.model.first_boot import FirstBoot
 from cyclades_tx.model.server import (
     MAX_METADATA,
@@ -51,6 +51,9 @@ from cyclades_tx.store import (
     servers,
 )
 from cyclades_tx.vault import ISecretStore, disarm
+
+#: So many networks that filled up meanwhile are passed by; after that the request is refused.
+MOST_LOOKS = 5
 
 
 @dataclass(frozen=True)
@@ -161,12 +164,12 @@ class NewServers(Rebuilding):
         if new.max_count == 1:
             names = [new.name]
         # As many as are needed at least, or none; of the others as many as there is room for.
-        uuids = await self._create_together(wish, names[: new.min_count])
+        uuids = await self._create_with_room(wish, names[: new.min_count])
         for name in names[new.min_count :]:
             now = await cluster_rows.candidates(self._database, project_id)
             wish = replace(wish, parts=replace(parts, candidates=now))
             try:
-                uuids += await self._create_together(wish, (name,))
+                uuids += await self._create_with_room(wish, (name,))
             except CycladesError:
                 break
         return Created(
@@ -187,25 +190,15 @@ class NewServers(Rebuilding):
             raise BadRequest(f"Flavor {new.flavor_ref} could not be found.")
         if not flavor.allow_create:
             raise Forbidden(f"No servers can be made of flavor {flavor.name} any more.")
-        if not new.image_ref:
-            raise BadRequest(
-                "An image is needed: on this cloud a server boots from an image, or from a volume"
-                " that is made of one with it."
-            )
-        try:
-            image = await self._images_flow.usable(self._database, who, new.image_ref)
-        except NotFound:
-            raise BadRequest(f"Can not find requested image {new.image_ref}.") from None
-        if (root_gib := new.root_gib(flavor.disk_gib)) < image.min_disk_gib:
-            what = "The volume" if new.boots_from_volume else f"Flavor {flavor.name}"
-            raise BadRequest(
-                f"{what} has {root_gib} GiB of disk; the image needs {image.min_disk_gib}."
-            )
-        if flavor.memory_mib < image.min_memory_mib:
-            raise BadRequest(
-                f"Flavor {flavor.name} has {flavor.memory_mib} MiB of memory; the image needs"
-                f" {image.min_memory_mib}."
-            )
+        disks = await server_disks.look_up(
+            self._database,
+            who,
+            new,
+            flavor.disk_template,
+            flavor.volume_type_id,
+            self._ganeti.max_disks,
+        )
+        image = await self._image(who, new, flavor, disks)
         public_key = None
         if new.key_name is not None:
             public_key = await keypairs.public_key(self._database, who.user_id, new.key_name)
@@ -220,15 +213,42 @@ class NewServers(Rebuilding):
             if group is None:
                 raise BadRequest(f"Instance group {new.group_ref} could not be found.")
         candidates = await cluster_rows.candidates(self._database, project_of(who))
-        disks = await server_disks.look_up(
-            self._database,
-            who,
-            new,
-            flavor.disk_template,
-            flavor.volume_type_id,
-            self._ganeti.max_disks,
-        )
         return _Parts(flavor, image, public_key, found, candidates, disks, group)
+
+    async def _image(
+        self, who: Who, new: NewServer, flavor: Any, disks: tuple[server_disks.Disk, ...]
+    ) -> Any:
+        """The image that a server gets; None: it boots from a volume as that is."""
+        first = next((disk for disk in disks if disk.wanted.boot), None)
+        there = first is not None and first.volume_ref is not None
+        image_ref = server_disks.image_of(disks) if there else new.image_ref
+        if image_ref is None and there:
+            if new.user_data or new.personality or new.config_drive:
+                raise BadRequest(
+                    "Nothing is installed on a volume that a server boots from as it is: nobody"
+                    " would read user_data, personality or a config drive."
+                )
+            return None
+        if not image_ref:
+            raise BadRequest(
+                "An image is needed: on this cloud a server boots from an image, or from a volume."
+            )
+        try:
+            image = await self._images_flow.usable(self._database, who, image_ref)
+        except NotFound:
+            raise BadRequest(f"Can not find requested image {image_ref}.") from None
+        root_gib = flavor.disk_gib if first is None else first.size_gib
+        if root_gib < image.min_disk_gib:
+            what = f"Flavor {flavor.name}" if first is None else "The volume"
+            raise BadRequest(
+                f"{what} has {root_gib} GiB of disk; the image needs {image.min_disk_gib}."
+            )
+        if flavor.memory_mib < image.min_memory_mib:
+            raise BadRequest(
+                f"Flavor {flavor.name} has {flavor.memory_mib} MiB of memory; the image needs"
+                f" {image.min_memory_mib}."
+            )
+        return image
 
     async def _security_groups(self, who: Who, wanted: tuple[str, ...]) -> None:
         for ref in wanted:
@@ -240,6 +260,22 @@ class NewServers(Rebuilding):
             if not there and ref != "default":
                 raise BadRequest(f"Security group {ref} not found for project {who.project_id}.")
 
+    async def _create_with_room(self, wish: _Wish, names: Sequence[str]) -> list[str]:
+        """The same as the next, on other networks of the operator's choice if one has filled up.
+
+        Between looking them up and taking an address of them others take addresses, too.
+        """
+        full: set[int] = set()
+        while True:
+            try:
+                return await self._create_together(wish, names)
+            except NoRoom as error:
+                if len(full) >= MOST_LOOKS:
+                    raise
+                full.add(error.network_id)
+            found = await self._server_networks.chosen(wish.who, wish.new, full)
+            wish = replace(wish, parts=replace(wish.parts, networks=found))
+
     async def _create_together(self, wish: _Wish, names: Sequence[str]) -> list[str]:
         """Write servers down in one transaction; their UUIDs."""
         new, parts, flavor, count = wish.new, wish.parts, wish.parts.flavor, len(names)
@@ -247,31 +283,27 @@ class NewServers(Rebuilding):
         amounts = quota.server_amounts(quota.ON, flavor.vcpus, flavor.memory_mib, own_gib)
         drafts: list[_Draft] = []
         candidates = parts.candidates
-        for name in names:
-            chosen = self._place(candidates, new, flavor)
-            candidates = placement.with_server(candidates, chosen, _need(new, flavor))
-            drafts.append(_Draft(name, uuid4(), self.first_boots.new_token(), chosen))
+
+        async def check_limits(tx: Any) -> None:
+            await _check_limits(tx, wish, amounts, count)
+
+        try:
+            for name in names:
+                chosen = self._place(candidates, wish)
+                candidates = placement.with_server(candidates, chosen, _need(wish))
+                drafts.append(_Draft(name, uuid4(), self.first_boots.new_token(), chosen))
+        except NoCapacity:
+            # What is beyond the quota as well fails for that: it is what its owner can mend.
+            await self._database.transaction(check_limits, "server.create", turn=wish.project_id)
+            raise
 
         async def work(tx: Any) -> None:
-            holdings = await quotas.lock(tx, wish.project_id)
-            wanted = {resource: count * amount for resource, amount in amounts.items()}
-            if new.fresh_gib:
-                more = count * new.fresh_gib * quota.GIB
-                wanted[quota.DISK] = wanted.get(quota.DISK, 0) + more
-            quotas.refuse_shortage(holdings, wanted)
-            await project_limits.refuse_user_shortage(
-                tx,
-                wish.project_id,
-                wish.who.user_id,
-                instances=count,
-                cores=count * flavor.vcpus,
-                ram_mib=count * flavor.memory_mib,
-            )
+            await check_limits(tx)
             candidates = parts.candidates
             for draft in drafts:
                 if parts.group is not None:
                     draft.chosen = await self._place_in_group(tx, wish, candidates)
-                    candidates = placement.with_server(candidates, draft.chosen, _need(new, flavor))
+                    candidates = placement.with_server(candidates, draft.chosen, _need(wish))
                 draft.id = await self._insert(tx, wish, draft)
             for draft in drafts:
                 await self._server_networks.make(
@@ -283,15 +315,17 @@ class NewServers(Rebuilding):
                     parts.networks,
                     new.security_groups,
                 )
+                image_uuid = None if parts.image is None else parts.image.uuid
                 await server_disks.make(
-                    tx, wish.who, wish.project_id, draft.id, parts.disks, parts.image.uuid
+                    tx, wish.who, wish.project_id, draft.id, parts.disks, image_uuid
                 )
-                draft.boot = await self._first_boot(tx, wish, draft)
-                await self._begin(tx, wish, draft, draft.boot, amounts)
+                if parts.image is not None:
+                    draft.boot = await self._first_boot(tx, wish, draft)
+                await self._begin(tx, wish, draft, amounts)
             # Before the commit: a creation without its secrets must not be seen by a loop.
             for draft in drafts:
-                assert draft.boot is not None
-                await self.first_boots.arm(draft.config_token, draft.boot, new.config_drive)
+                if draft.boot is not None:
+                    await self.first_boots.arm(draft.config_token, draft.boot, new.config_drive)
             # Every creation locks its cluster's row: it comes last, when nothing is waited for.
             for draft in sorted(drafts, key=lambda draft: draft.chosen.id):
                 await servers.count_on_cluster(tx, draft.id, own_gib, 1)
@@ -321,7 +355,7 @@ class NewServers(Rebuilding):
                 flavor_id=flavor.id,
                 vcpus=flavor.vcpus,
                 memory_mib=flavor.memory_mib,
-                image_id=parts.image.id,
+                image_id=None if parts.image is None else parts.image.id,
                 key_name=new.key_name,
                 availability_zone=draft.chosen.name,
                 config_drive=new.config_drive,
@@ -348,11 +382,19 @@ class NewServers(Rebuilding):
             await server_groups.add_member(tx, parts.group.id, server_id)
         return server_id
 
-    async def _begin(
-        self, tx: Any, wish: _Wish, draft: _Draft, boot: FirstBoot, amounts: dict[str, int]
-    ) -> None:
+    async def _begin(self, tx: Any, wish: _Wish, draft: _Draft, amounts: dict[str, int]) -> None:
         """Open the operation that makes a server, with what it will be charged for."""
         new = wish.new
+        puts_on = server_disks.home_of(wish.parts.disks) is not None
+        arguments = creation.arguments(draft.boot is not None, puts_on)
+        if draft.boot is not None:
+            arguments |= self.first_boots.arguments(
+                str(draft.uuid),
+                draft.config_token,
+                draft.boot,
+                new.config_drive,
+                new.admin_password is not None,
+            )
         operation_id = await operations.open_operation(
             tx,
             kind="create",
@@ -362,13 +404,7 @@ class NewServers(Rebuilding):
             project_id=wish.project_id,
             user_id=wish.who.user_id,
             request_id=wish.request_id,
-            arguments=self.first_boots.arguments(
-                str(draft.uuid),
-                draft.config_token,
-                boot,
-                new.config_drive,
-                new.admin_password is not None,
-            ),
+            arguments=arguments,
             reason=f"Waits to be sent to cluster {draft.chosen.name}.",
         )
         await quotas.reserve(tx, wish.project_id, operation_id, amounts)
@@ -400,21 +436,20 @@ class NewServers(Rebuilding):
         )
         if most != project_limits.UNLIMITED and sum(company.servers.values()) >= most:
             raise OverQuota("Quota exceeded, too many servers in group.")
-        return self._place(candidates, wish.new, wish.parts.flavor, company)
+        return self._place(candidates, wish, company)
 
     def _place(
         self,
         candidates: Sequence[placement.Candidate],
-        new: NewServer,
-        flavor: Any,
+        wish: _Wish,
         company: placement.Company | None = None,
     ) -> placement.Candidate:
-        if new.cluster_id is not None:
+        need, wanted = _need(wish, company), wish.new.cluster_id
+        if wanted is not None:
             for each in candidates:
-                if each.id == new.cluster_id:
+                if each.id == wanted and need.home in (None, wanted):
                     return each
-            raise BadRequest(f"There is no cluster with the id {new.cluster_id}.")
-        need = _need(new, flavor, company)
+            raise BadRequest(f"There is no cluster with the id {wanted}, or not for this server.")
         if need.zone is not None and all(each.name != need.zone for each in candidates):
             raise BadRequest(f"The requested availability zone {need.zone} is not available.")
         placed = placement.choose(candidates, need)
@@ -427,10 +462,35 @@ class NewServers(Rebuilding):
         return placed.chosen
 
 
-def _need(new: NewServer, flavor: Any, company: placement.Company | None = None) -> placement.Need:
+async def _check_limits(tx: Any, wish: _Wish, amounts: Mapping[str, int], count: int) -> None:
+    """Refuse servers beyond the project's quota or its user's; its holdings are locked after."""
+    new, flavor = wish.new, wish.parts.flavor
+    holdings = await quotas.lock(tx, wish.project_id)
+    wanted = {resource: count * amount for resource, amount in amounts.items()}
+    if new.fresh_gib:
+        more = count * new.fresh_gib * quota.GIB
+        wanted[quota.DISK] = wanted.get(quota.DISK, 0) + more
+    quotas.refuse_shortage(holdings, wanted)
+    await project_limits.refuse_user_shortage(
+        tx,
+        wish.project_id,
+        wish.who.user_id,
+        instances=count,
+        cores=count * flavor.vcpus,
+        ram_mib=count * flavor.memory_mib,
+    )
+
+
+def _need(wish: _Wish, company: placement.Company | None = None) -> placement.Need:
+    new, flavor = wish.new, wish.parts.flavor
     zone = None if new.availability_zone in (None, "", "nova") else new.availability_zone
     disk_gib = (0 if new.boots_from_volume else flavor.disk_gib) + new.fresh_gib
-    return placement.Need(flavor.memory_mib, disk_gib * 1024, flavor.disk_template, zone, company)
+    home = server_disks.home_of(wish.parts.disks)
+    if home is not None:
+        disk_gib += creation.PLACE_MIB // 1024
+    return placement.Need(
+        flavor.memory_mib, disk_gib * 1024, flavor.disk_template, zone, company, home
+    )
 
 
 def project_of(who: Who) -> str:

@@ -127,20 +127,39 @@ class ServerDetails:
         await self._database.transaction(work, "server.tags", turn=who.turn)
 
     async def lock(self, who: Who, ref: str, reason: str | None) -> None:
-        """Keep the owner from changing a server by accident."""
-        await self._set_lock(who, ref, True, reason)
+        """Keep the owner from changing a server by accident.
 
-    async def unlock(self, who: Who, ref: str) -> None:
-        """Undo :meth:`lock`."""
-        await self._set_lock(who, ref, False, None)
+        What an administrator of another project has locked stays that administrators' own.
+        """
 
-    async def _set_lock(self, who: Who, ref: str, locked: bool, reason: str | None) -> None:
         async def work(tx: Any) -> None:
             server, _ = await self._lock(tx, who, ref)
+            theirs = who.project_id == server.project_id
+            if theirs and server.locked_by_admin:
+                return
             await tx.run(
-                "update server set locked = %s, locked_reason = %s, updated_at = now()"
-                " where id = %s",
-                (locked, reason, server.id),
+                "update server set locked = true, locked_by_admin = %s, locked_reason = %s,"
+                " updated_at = now() where id = %s",
+                (not theirs, reason, server.id),
+            )
+            await outbox.tell_servers(tx, (server.id,), always=True)
+
+        await self._database.transaction(work, "server.lock", turn=who.turn)
+
+    async def unlock(self, who: Who, ref: str) -> None:
+        """Undo :meth:`lock`.
+
+        :raise Forbidden: when an administrator has locked it, and the caller is none.
+        """
+
+        async def work(tx: Any) -> None:
+            server, _ = await self._lock(tx, who, ref)
+            if server.locked_by_admin and not who.admin:
+                raise Forbidden("An administrator has locked this server.")
+            await tx.run(
+                "update server set locked = false, locked_by_admin = false, locked_reason = null,"
+                " updated_at = now() where id = %s",
+                (server.id,),
             )
             await outbox.tell_servers(tx, (server.id,), always=True)
 

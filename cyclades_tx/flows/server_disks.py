@@ -9,7 +9,7 @@ from cyclades_tx.errors import BadRequest, OverQuota
 from cyclades_tx.flows.volumes import MOST_VOLUMES
 from cyclades_tx.model.quota import DISK, GIB
 from cyclades_tx.model.server import NewServer, WantedDisk
-from cyclades_tx.model.volume_keeping import KEEPING
+from cyclades_tx.model.volume_keeping import KEEPING, ON_A_NODE
 from cyclades_tx.model.who import Who
 from cyclades_tx.store import project_limits, quotas, volume_attachments, volumes
 from cyclades_tx.store.project_limits import UNLIMITED
@@ -21,6 +21,9 @@ class Disk:
 
     :ivar volume_ref: a volume that is there; None: a new one.
     :ivar ends_with_server: whether it goes with the server.
+    :ivar cluster_id: the cluster that has its disk already; ``node``: the node of it, where only
+        servers of that can have it.
+    :ivar image_ref: the image that the volume was made of, as long as it has no disk.
     """
 
     wanted: WantedDisk
@@ -28,6 +31,19 @@ class Disk:
     volume_type_id: int
     ends_with_server: bool
     volume_ref: str | None = None
+    cluster_id: int | None = None
+    node: str | None = None
+    image_ref: str | None = None
+
+
+def home_of(disks: tuple[Disk, ...]) -> int | None:
+    """The cluster that has the disk that a server boots from; None: there is no such disk yet."""
+    return next((disk.cluster_id for disk in disks if disk.wanted.boot), None)
+
+
+def image_of(disks: tuple[Disk, ...]) -> str | None:
+    """The image of the volume that a server boots from, which is to get on it; None: none."""
+    return next((disk.image_ref for disk in disks if disk.wanted.boot), None)
 
 
 async def look_up(
@@ -42,12 +58,14 @@ async def look_up(
     """
     if len(new.disks) + (not new.boots_from_volume) > most:
         raise BadRequest(f"A server may have at most {most} disks.")
-    return tuple(
+    found = tuple(
         [
             await _found(database, who, new, each, disk_template, volume_type_id)
             for each in new.disks
         ]
     )
+    _refuse_elsewhere(found)
+    return found
 
 
 async def _found(
@@ -78,7 +96,52 @@ async def _found(
         raise BadRequest(f"Block Device Mapping is Invalid: failed to get {_named(wanted)}.")
     _refuse_unfit(volume, wanted)
     _refuse_kind(volume.disk_template, disk_template)
-    return Disk(wanted, volume.size_gib, volume.volume_type_id, ends, volume.uuid)
+    if volume.initialised:
+        _refuse_lost(volume)
+    on_a_node = volume.initialised and disk_template in ON_A_NODE
+    return Disk(
+        wanted,
+        volume.size_gib,
+        volume.volume_type_id,
+        ends,
+        volume.uuid,
+        cluster_id=volume.cluster_id if volume.initialised else None,
+        node=volume.node if on_a_node else None,
+        image_ref=volume.source_uuid
+        if volume.source_kind == "image" and not volume.initialised
+        else None,
+    )
+
+
+def _refuse_lost(volume: Any) -> None:
+    """Refuse a volume of whose disk nobody knows where it is."""
+    lost = volume.cluster_id is None or not volume.ganeti_uuid
+    if lost or (volume.disk_template in ON_A_NODE and volume.node is None):
+        raise BadRequest(
+            f"Block Device Mapping is Invalid: where the disk of volume {volume.uuid} is is not"
+            " known."
+        )
+
+
+def _refuse_elsewhere(disks: tuple[Disk, ...]) -> None:
+    """Refuse disks that are there, unless the first one is, and they are where that is.
+
+    A system is installed on new disks only, while the machine is made.
+    """
+    first = next((disk for disk in disks if disk.wanted.boot), None)
+    for disk in disks:
+        if disk.cluster_id is None or disk is first:
+            continue
+        if first is None or first.cluster_id is None:
+            raise BadRequest(
+                f"Block Device Mapping is Invalid: {_named(disk.wanted)} has a disk on a cluster;"
+                " attach it when the server is made, if that is there too."
+            )
+        if (disk.cluster_id, disk.node) != (first.cluster_id, first.node):
+            raise BadRequest(
+                f"Block Device Mapping is Invalid: {_named(disk.wanted)} and"
+                f" {_named(first.wanted)} have disks on different clusters or machines."
+            )
 
 
 def _refuse_unfit(volume: Any, wanted: WantedDisk) -> None:
@@ -91,15 +154,12 @@ def _refuse_unfit(volume: Any, wanted: WantedDisk) -> None:
             f"Block Device Mapping is Invalid: {_named(wanted)} is '{volume.status}', not"
             " 'available'."
         )
-    if wanted.boot:
+    if wanted.boot and not volume.bootable:
+        raise BadRequest(f"Block Device {volume.uuid} is not bootable.")
+    if not wanted.boot and not volume.initialised and volume.source_kind is not None:
         raise BadRequest(
-            f"Block Device {volume.uuid} is not bootable: on this cloud a server boots from a"
-            " volume that is made of an image with it."
-        )
-    if volume.initialised:
-        raise BadRequest(
-            f"Block Device Mapping is Invalid: {_named(wanted)} has a disk on a cluster; attach it"
-            " when the server is made, if that is there too."
+            f"Block Device Mapping is Invalid: what {_named(wanted)} was made of gets on it when a"
+            " server boots from it; it cannot be a further disk."
         )
 
 
@@ -142,9 +202,12 @@ async def make(
             if volume is None:
                 raise BadRequest(f"Block Device Mapping is Invalid: no {_named(disk.wanted)}.")
             _refuse_unfit(volume, disk.wanted)
+            _refuse_changed(volume, disk, project_id)
             await volume_attachments.put_on(
                 tx, volume.id, server_id, position, disk.ends_with_server, disk.wanted.tag
             )
+            if disk.wanted.boot:
+                await _boots_from_volume(tx, server_id)
         position += 1
     if fresh_gib:
         await quotas.add(tx, project_id, {DISK: fresh_gib * GIB})
@@ -186,4 +249,16 @@ async def _insert(
     )
     await volumes.tell(tx, "volume.created", volume_id)
     if boots:
-        await tx.run("update server set boots_from_volume = true where id = %s", (server_id,))
+        await _boots_from_volume(tx, server_id)
+
+
+async def _boots_from_volume(tx: Any, server_id: int) -> None:
+    await tx.run("update server set boots_from_volume = true where id = %s", (server_id,))
+
+
+def _refuse_changed(volume: Any, disk: Disk, project_id: str) -> None:
+    """Refuse a volume that has got a disk, size or owner since it was looked up."""
+    where = volume.cluster_id if volume.initialised else None
+    now = (where, volume.size_gib, volume.project_id)
+    if now != (disk.cluster_id, disk.size_gib, project_id):
+        raise BadRequest(f"Block Device Mapping is Invalid: {_named(disk.wanted)} has changed.")

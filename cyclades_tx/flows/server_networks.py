@@ -6,7 +6,7 @@ of the three words below, or several of these, of which the first that works is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,25 @@ class Nic:
     :ivar network: the network's row.
     :ivar port_id: a port that is there already.
     :ivar floating: whether its address is a floating IP that the project has.
+    :ivar chosen: whether the network was chosen here, so that another one may do as well.
     """
 
     network: Any
     fixed_ip: str | None = None
     port_id: int | None = None
     floating: bool = False
+    chosen: bool = False
+
+
+class NoRoom(Conflict):
+    """A network that was chosen takes the server no more: it has changed since it was looked up.
+
+    :ivar network_id: the network.
+    """
+
+    def __init__(self, error: Conflict | NotFound, network_id: int) -> None:
+        super().__init__(error.message, getattr(error, "reason", "") or "NetworkNotUsable")
+        self.network_id = network_id
 
 
 class ServerNetworks:
@@ -62,19 +75,23 @@ class ServerNetworks:
         self._deadlines = deadlines
         self._random_bits = random_bits
 
-    async def chosen(self, who: Who, new: NewServer) -> tuple[Nic, ...]:
+    async def chosen(
+        self, who: Who, new: NewServer, full: Collection[int] = frozenset()
+    ) -> tuple[Nic, ...]:
         """The interfaces of a server that somebody wants, in order.
 
+        :param full: the ids of networks that had no room: none of them is chosen again.
         :raise BadRequest: for a network or port that is not there, and for too many.
         :raise Conflict: when it is not clear which is meant, or no default one works.
         :raise Unavailable: when no forced one works.
         """
-        found = [await self._forced(who, entry) for entry in self._ganeti.forced_networks]
+        found = [await self._forced(who, entry, full) for entry in self._ganeti.forced_networks]
         if new.networks is not None:
             for wanted in new.networks[: self._ganeti.max_nics + 1]:
                 found.append(await self._asked(who, new, wanted))
         elif self._ganeti.default_networks:
-            found += [await self._default(who, entry) for entry in self._ganeti.default_networks]
+            for entry in self._ganeti.default_networks:
+                found.append(await self._default(who, entry, full))
         else:
             found += await self._only_one(who)
         if len(found) > self._ganeti.max_nics:
@@ -121,38 +138,44 @@ class ServerNetworks:
         )
         return Nic(network, port_id=port.id)
 
-    async def _forced(self, who: Who, entry: NetworkChoice) -> Nic:
+    async def _forced(self, who: Who, entry: NetworkChoice, full: Collection[int]) -> Nic:
         for choice in _choices(entry):
             if choice == ANY_IPV4:
-                network = await networks.first_external(self._database, 4)
+                network = await networks.first_external(self._database, 4, full)
             elif choice == ANY_IPV6:
-                network = await networks.first_external(self._database, 6)
+                network = await networks.first_external(self._database, 6, full)
             else:
                 network = await networks.forced(self._database, choice, who.project_id)
-            if network is not None:
-                return Nic(network)
+            if network is not None and network.id not in full:
+                return Nic(network, chosen=True)
         raise Unavailable(
             "No network that every server here must be on can take one now; try again later."
         )
 
-    async def _default(self, who: Who, entry: NetworkChoice) -> Nic:
+    async def _default(self, who: Who, entry: NetworkChoice, full: Collection[int]) -> Nic:
         reasons: list[str] = []
         for choice in _choices(entry):
             if choice == ANY_IPV4:
-                network = await floating_ips.network_with_free(self._database, who.project_id or "")
+                network = await floating_ips.network_with_free(
+                    self._database, who.project_id or "", full
+                )
                 if network is not None:
-                    return Nic(network, floating=True)
+                    return Nic(network, floating=True, chosen=True)
                 reasons.append("Cannot find an unused floating IP")
             elif choice == ANY_IPV6:
-                network = await networks.first_external(self._database, 6)
+                network = await networks.first_external(self._database, 6, full)
                 if network is not None:
-                    return Nic(network)
+                    return Nic(network, chosen=True)
                 reasons.append("No external network of IPv6 only takes a server")
             else:
                 try:
-                    return Nic(await self._networks_flow.to_attach(self._database, who, choice))
+                    network = await self._networks_flow.to_attach(self._database, who, choice)
                 except (Conflict, NotFound) as error:
                     reasons.append(error.message.removesuffix("."))
+                    continue
+                if network.id not in full:
+                    return Nic(network, chosen=True)
+                reasons.append(f"Network {network.name} has no more addresses")
         raise Conflict(f"{'; '.join(reasons)}.", "no_default_network")
 
     async def make(
@@ -169,6 +192,7 @@ class ServerNetworks:
 
         :param group_refs: the security groups of those that are not there yet; None: the default.
         :raise Conflict: when an address is in use, or none is free.
+        :raise NoRoom: when it is so in a network that was chosen here.
         """
         groups: list[int] = []
         if any(nic.port_id is None for nic in nics):
@@ -179,29 +203,48 @@ class ServerNetworks:
             if nic.port_id is not None:
                 await attachments.put_on(tx, nic.port_id, server_id, position)
         for position, nic in ordered:
-            await networks.ensure_on_cluster(
-                tx, nic.network.id, cluster_id, self._deadlines.deadline_seconds("make_network")
-            )
-            if nic.port_id is not None:
-                continue
-            made = await ports.create_port(
-                tx,
-                network_id=nic.network.id,
-                project_id=project_id,
-                user_id=who.user_id,
-                server_id=server_id,
-                position=position,
-                subnet_ids=() if nic.floating else None,
-                address=nic.fixed_ip,
-                automatic=True,
-                state="build",
-                device_owner=ports.FLOATING_OWNER if nic.floating else None,
-                drained_too=nic.floating,
-                random_bits=self._random_bits,
-            )
-            await security_groups.put_on_port(tx, made.id, groups)
-            if nic.floating:
-                await self._put_floating(tx, project_id, nic.network, made.id)
+            try:
+                await self._make(tx, who, project_id, server_id, cluster_id, position, nic, groups)
+            except (Conflict, NotFound) as error:
+                if nic.chosen:
+                    raise NoRoom(error, nic.network.id) from None
+                raise
+
+    async def _make(
+        self,
+        tx: Any,
+        who: Who,
+        project_id: str,
+        server_id: int,
+        cluster_id: int,
+        position: int,
+        nic: Nic,
+        groups: Sequence[int],
+    ) -> None:
+        """See that a network is on the cluster; make the port that is not there yet."""
+        await networks.ensure_on_cluster(
+            tx, nic.network.id, cluster_id, self._deadlines.deadline_seconds("make_network")
+        )
+        if nic.port_id is not None:
+            return
+        made = await ports.create_port(
+            tx,
+            network_id=nic.network.id,
+            project_id=project_id,
+            user_id=who.user_id,
+            server_id=server_id,
+            position=position,
+            subnet_ids=() if nic.floating else None,
+            address=nic.fixed_ip,
+            automatic=True,
+            state="build",
+            device_owner=ports.FLOATING_OWNER if nic.floating else None,
+            drained_too=nic.floating,
+            random_bits=self._random_bits,
+        )
+        await security_groups.put_on_port(tx, made.id, groups)
+        if nic.floating:
+            await self._put_floating(tx, project_id, nic.network, made.id)
 
     async def _put_floating(self, tx: Any, project_id: str, network: Any, port_id: int) -> None:
         """Give a floating IP of the project, which nothing uses, to a port."""

@@ -39,12 +39,7 @@ class Servers(NewServers):
             open_change = changes[0] if changes else None
             canceled = None
             if open_change is not None and open_change.state == PENDING:
-                canceled = open_change
-                await servers.settle(
-                    tx, open_change, CANCELED, "Canceled by the server's deletion.", ABSENT
-                )
-                open_change = None
-                server = await servers.lock(tx, server.id)
+                canceled, open_change = open_change, None
             await operations.open_operation(
                 tx,
                 kind="delete",
@@ -59,6 +54,12 @@ class Servers(NewServers):
                 reason="Waits to be sent to its cluster.",
             )
             await tx.run("update server set updated_at = now() where id = %s", (server.id,))
+            if canceled is not None:
+                # Its end depends on whether the server goes.
+                await servers.settle(
+                    tx, canceled, CANCELED, "Canceled by the server's deletion.", ABSENT
+                )
+                server = await servers.lock(tx, server.id)
             if server.charge == quota.NONE and open_change is None:
                 # Nothing of it stands on a cluster.
                 (deletion,) = await operations.open_of_server(tx, server.id)

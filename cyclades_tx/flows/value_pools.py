@@ -13,7 +13,8 @@ from cyclades_tx.store import values
 
 #: Of bridges the first is number 1. Of MAC prefixes too: number 0 is left to other networks.
 _FIRST = 1
-_MOST = 2**24
+#: The largest size, and the largest offset.
+MOST = 2**24
 
 
 class ValuePools:
@@ -26,24 +27,23 @@ class ValuePools:
         self._database = database
         self._mac_prefix = mac_prefix
 
-    async def create(self, kind: str, base: str, size: int) -> int:
+    async def create(self, kind: str, base: str, size: int, offset: int = 0) -> int:
         """Make a pool; what networks have of it already is not free.
 
         :param size: how many values its numbers make: bridges 1 to ``size``, MAC prefixes 1 to
             ``size - 1``, of which only those for single machines are given out.
+        :param offset: is added to these numbers.
         :return: its id.
-        :raise BadRequest: for a base or size that gives no values.
+        :raise BadRequest: for a base, size or offset that gives no values.
         :raise Conflict: when there is one with these values.
         """
-        last = _last(kind, size)
-        arithmetic.check_pool(kind, base, _FIRST, last)
+        first, last = _ends(kind, size, offset)
+        arithmetic.check_pool(kind, base, first, last)
 
         async def work(tx: Any) -> int:
-            await self._check_others(tx, kind, base, last, None)
-            pool_id = await store.insert(tx, kind, base, _FIRST, last)
-            number = value_number(kind, base, self._mac_prefix)
-            if kind == arithmetic.MAC_PREFIX and number is not None and number >= _FIRST:
-                await store.reserve(tx, pool_id, [number])
+            await self._check_others(tx, kind, base, first, last, None)
+            pool_id = await store.insert(tx, kind, base, first, last)
+            await self._reserve_usual(tx, pool_id, kind, base, first, last)
             await values.write_free(tx, pool_id)
             return pool_id
 
@@ -55,11 +55,16 @@ class ValuePools:
         pool_id: int,
         *,
         size: int | None = None,
+        base: str | None = None,
+        offset: int | None = None,
         reserve: Collection[int] = (),
         release: Collection[int] = (),
     ) -> None:
-        """Make a pool larger or smaller, or keep values back from networks.
+        """Make a pool larger or smaller, move it, or keep values back from networks.
 
+        :param base: what its values begin with from now on; those that are kept back stay so
+            where the pool still has them.
+        :param offset: its first number is the one after it.
         :param reserve: numbers that no network gets from now on.
         :param release: numbers that were kept back and are free again.
         :raise NotFound: when there is none of this id.
@@ -69,21 +74,42 @@ class ValuePools:
         async def work(tx: Any) -> None:
             await store.lock_free(tx, pool_id)
             pool = await store.lock(tx, pool_id)
-            last = pool.last_value if size is None else _last(pool.kind, size)
-            arithmetic.check_pool(pool.kind, pool.base, pool.first_value, last)
-            await self._check_others(tx, pool.kind, pool.base, last, pool_id)
-            taken = await store.taken(tx, pool)
-            over = sorted(each for each in taken if last < each <= pool.last_value)
-            if over:
-                text = arithmetic.value_text(pool.kind, pool.base, over[0])
-                raise Conflict(f"The pool cannot be made smaller: a network has {text}.", "in_use")
+            kind, begins = pool.kind, pool.base if base is None else base
+            first, last = _ends(
+                kind,
+                _size(pool) if size is None else size,
+                pool.first_value - _FIRST if offset is None else offset,
+            )
+            arithmetic.check_pool(kind, begins, first, last)
+            await self._check_others(tx, kind, begins, first, last, pool_id)
+            moved = {
+                text: value_number(kind, begins, text)
+                for text in (
+                    arithmetic.value_text(kind, pool.base, number)
+                    for number in sorted(await store.taken(tx, pool))
+                )
+            }
+            for text, number in moved.items():
+                if number is None or not first <= number <= last:
+                    raise Conflict(
+                        f"A network has {text}, which the pool would not have any more.", "in_use"
+                    )
+            if begins != pool.base:
+                kept = [
+                    value_number(kind, begins, arithmetic.value_text(kind, pool.base, number))
+                    for number in await store.reserved(tx, pool_id)
+                ]
+                await store.rebase(tx, pool_id, begins, [n for n in kept if n is not None])
+            await store.set_ends(tx, pool_id, first, last)
+            taken = await store.taken(tx, await store.of(tx, pool_id))
             for number in sorted({*reserve, *release}):
-                if not pool.first_value <= number <= last:
+                if not first <= number <= last:
                     raise BadRequest(f"The pool has no number {number}.")
                 if number in reserve and number in taken:
-                    text = arithmetic.value_text(pool.kind, pool.base, number)
+                    text = arithmetic.value_text(kind, begins, number)
                     raise Conflict(f"A network has {text}: it cannot be kept back.", "in_use")
-            await store.set_last(tx, pool_id, last)
+            if begins != pool.base or first != pool.first_value:
+                await self._reserve_usual(tx, pool_id, kind, begins, first, last)
             await store.reserve(tx, pool_id, reserve)
             await store.release(tx, pool_id, release)
             await values.write_free(tx, pool_id)
@@ -135,8 +161,17 @@ class ValuePools:
             "reserved": [text(number) for number in reserved],
         }
 
+    async def _reserve_usual(
+        self, tx: Any, pool_id: int, kind: str, base: str, first: int, last: int
+    ) -> None:
+        """Keep the MAC prefix of the networks of other flavors back, if the pool has it."""
+        if kind == arithmetic.MAC_PREFIX:
+            number = value_number(kind, base, self._mac_prefix)
+            if number is not None and first <= number <= last:
+                await store.reserve(tx, pool_id, [number])
+
     async def _check_others(
-        self, tx: Any, kind: str, base: str, last: int, pool_id: int | None
+        self, tx: Any, kind: str, base: str, first: int, last: int, pool_id: int | None
     ) -> None:
         """See that no value would be in two pools."""
         for other in await store.of_kind(tx, kind):
@@ -144,14 +179,14 @@ class ValuePools:
                 continue
             ends = [
                 value_number(kind, other.base, arithmetic.value_text(kind, base, number))
-                for number in (_FIRST, last)
+                for number in (first, last)
             ]
             begins = value_number(
                 kind, base, arithmetic.value_text(kind, other.base, other.first_value)
             )
             inside = any(
                 end is not None and other.first_value <= end <= other.last_value for end in ends
-            ) or (begins is not None and _FIRST <= begins <= last)
+            ) or (begins is not None and first <= begins <= last)
             if inside:
                 raise Conflict(
                     f"The pool {other.id} ({other.base}) has some of these values already.",
@@ -159,7 +194,14 @@ class ValuePools:
                 )
 
 
-def _last(kind: str, size: int) -> int:
-    if not 1 <= size <= _MOST:
-        raise BadRequest(f"The size of a pool is from 1 to {_MOST}.")
-    return size if kind == arithmetic.BRIDGE else size - 1
+def _ends(kind: str, size: int, offset: int) -> tuple[int, int]:
+    """The first and the last number of a pool."""
+    if not 1 <= size <= MOST or not 0 <= offset <= MOST:
+        raise BadRequest(f"The size of a pool is from 1 to {MOST}, its offset at most that.")
+    return _FIRST + offset, offset + (size if kind == arithmetic.BRIDGE else size - 1)
+
+
+def _size(pool: Any) -> int:
+    """The size of a pool that is there."""
+    count: int = pool.last_value - pool.first_value + 1
+    return count if pool.kind == arithmetic.BRIDGE else count + 1

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota
+from cyclades_tx.flows.kept_volumes import KeptVolumes
 from cyclades_tx.flows.volume_attachments import VolumeAttachments
 from cyclades_tx.model import quota
 from cyclades_tx.model.server import MAX_METADATA
 from cyclades_tx.model.who import Who
-from cyclades_tx.store import project_limits, quotas
+from cyclades_tx.store import images, project_limits, quotas
 from cyclades_tx.store import volumes as store
 from cyclades_tx.store.project_limits import UNLIMITED
 from cyclades_tx.store.volumes import Volume, VolumeType
@@ -41,6 +42,7 @@ class NewVolume:
     :ivar size_gib: its size.
     :ivar type_ref: a volume type by UUID or name; None: the first one.
     :ivar zone: the name of the zone where it is wanted; None: anywhere.
+    :ivar image_ref: the image that gets on it when a server boots from it first; None: it is blank.
     """
 
     size_gib: int
@@ -48,6 +50,7 @@ class NewVolume:
     description: str | None = None
     type_ref: str | None = None
     zone: str | None = None
+    image_ref: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,6 +68,7 @@ class Volumes:
     def __init__(self, database: Any, attachments: VolumeAttachments) -> None:
         self._database = database
         self._attachments = attachments
+        self._kept = KeptVolumes(attachments.deadlines)
 
     async def create(self, who: Who, new: NewVolume) -> str:
         """Make a volume that no server has yet; return its UUID.
@@ -82,6 +86,7 @@ class Volumes:
             kind = await self._type(tx, who, new.type_ref)
             if new.zone is not None and not await store.zone_exists(tx, new.zone, project_id):
                 raise BadRequest(f"Availability zone '{new.zone[:255]}' is invalid.")
+            image_uuid = await self._image(tx, who, new)
             await refuse_shortage(tx, project_id, holdings, new.size_gib)
             volume_id, uuid = await store.insert(
                 tx,
@@ -92,6 +97,7 @@ class Volumes:
                 size_gib=new.size_gib,
                 volume_type_id=kind.id,
                 availability_zone=new.zone,
+                image_uuid=image_uuid,
             )
             await store.set_metadata(tx, volume_id, new.metadata)
             await quotas.add(tx, project_id, {quota.DISK: new.size_gib * quota.GIB})
@@ -100,6 +106,24 @@ class Volumes:
 
         made: str = await self._database.transaction(work, "volume.create", turn=who.turn)
         return made
+
+    async def _image(self, tx: Any, who: Who, new: NewVolume) -> str | None:
+        """The UUID of the image that a new volume is made of; None: of none.
+
+        :raise BadRequest: for one that the caller does not see, or that is larger.
+        """
+        if new.image_ref is None:
+            return None
+        try:
+            image = await images.seen(tx, who, new.image_ref, bootable=True)
+        except NotFound:
+            raise BadRequest("Invalid imageRef provided.") from None
+        if new.size_gib < image.min_disk_gib:
+            raise BadRequest(
+                f"Volume size {new.size_gib}GB cannot be smaller than the image minDisk size"
+                f" {image.min_disk_gib}GB."
+            )
+        return str(image.uuid)
 
     async def update(
         self, who: Who, ref: str, changes: Mapping[str, Any], metadata: Mapping[str, str] | None
@@ -172,11 +196,11 @@ class Volumes:
     # Size, type, status
 
     async def extend(self, who: Who, ref: str, size_gib: int, request_id: str) -> None:
-        """Make a volume larger: at once while it has no disk, else by an operation on its server.
+        """Make a volume larger: at once while it has no disk, else by an operation.
 
         :raise BadRequest: when it is not larger then, or the volume is at something else.
         :raise OverQuota: when the project may not have that much more.
-        :raise Conflict: when it has a disk and no server.
+        :raise Conflict: when nobody knows where its disk is.
         """
         found = await self._find(self._database, who, ref)
         if found.server_id is not None:
@@ -196,10 +220,13 @@ class Volumes:
                     "New size for extend must be greater than current size. (current:"
                     f" {volume.size_gib}, extended: {size_gib})."
                 )
-            if volume.initialised:
-                raise _kept(volume, "grown")
             growth = {quota.DISK: (size_gib - volume.size_gib) * quota.GIB}
             quotas.refuse_shortage(holdings, growth)
+            if volume.initialised:
+                await self._refuse_busy(tx, volume)
+                opened = await self._kept.extend(tx, who, volume.id, size_gib, request_id)
+                await quotas.reserve(tx, volume.project_id, opened, growth)
+                return
             await store.update(tx, volume.id, {"size_gib": size_gib})
             await quotas.add(tx, volume.project_id, growth)
             await store.tell(tx, "volume.changed", volume.id)
@@ -255,10 +282,12 @@ class Volumes:
     async def delete(self, who: Who, ref: str, request_id: str, *, force: bool = False) -> None:
         """Delete a volume: at once while it has no disk, or when that was taken away by hand.
 
+        One with a disk is removed by an operation.
+
         :param force: whatever its status says, as long as nothing works on it; one that a server
-            has is taken off it, with all that is on it, by an operation.
+            has is taken off it, with all that is on it.
         :raise BadRequest: when it is in use, offered to somebody, or at something.
-        :raise Conflict: when it has a disk and no server.
+        :raise Conflict: when nobody knows where its disk is.
         """
         found = await self._find(self._database, who, ref)
         if force and found.server_id is not None:
@@ -274,7 +303,9 @@ class Volumes:
             await self._refuse_busy(tx, volume)
             lost = volume.status == ERROR and volume.cluster_id is None
             if volume.initialised and not lost:
-                raise _kept(volume, "removed")
+                await tx.run("delete from volume_transfer where volume_id = %s", (volume.id,))
+                await self._kept.remove(tx, who, volume.id, request_id)
+                return
             await store.delete(tx, volume.id)
             await quotas.add(tx, volume.project_id, {quota.DISK: -volume.size_gib * quota.GIB})
             await store.tell(tx, "volume.deleted", volume.id)
@@ -358,12 +389,4 @@ def _not_now(volume: Volume, wanted: str, done: str) -> BadRequest:
     return BadRequest(
         f"Invalid volume: Volume status must be {wanted} to be {done}, but volume {volume.uuid}"
         f" is {status}."
-    )
-
-
-def _kept(volume: Volume, done: str) -> Conflict:
-    return Conflict(
-        f"Volume {volume.uuid} has a disk at a cluster, which can be {done} only on a server:"
-        " attach it to one first.",
-        "kept",
     )

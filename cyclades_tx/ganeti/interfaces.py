@@ -16,7 +16,7 @@ What a call raises:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from zope.interface import Interface
 
@@ -26,10 +26,12 @@ from cyclades_tx.model.instance import (
     ClusterInfo,
     Instance,
     InstanceGlance,
+    KeptDisk,
     NewDisk,
     NewInstance,
     NewNetwork,
     NewNic,
+    Node,
     SeenNetwork,
 )
 from cyclades_tx.model.job import Job
@@ -74,6 +76,9 @@ class IClusterQuestions(Interface):
 
     async def capacity() -> Capacity:
         """Free and total memory, disk, CPUs over the usable nodes (``GET /2/nodes?bulk=1``)."""
+
+    async def nodes() -> tuple[Node, ...]:
+        """Every node, with its figures (``GET /2/nodes?bulk=1``)."""
 
     async def groups() -> tuple[str, ...]:
         """The names of the node groups (``GET /2/groups``)."""
@@ -156,13 +161,30 @@ class IClusterChanges(Interface):
     async def remove_disk(name: str, reason: str, disk_name: str, hotplug: bool) -> int:
         """OP_INSTANCE_SET_PARAMS: remove the disk of that name, with what is on it."""
 
-    async def detach_disk(name: str, reason: str, disk_name: str, hotplug: bool) -> int:
-        """OP_INSTANCE_SET_PARAMS: take the disk of that name off, and keep what is on it."""
+    async def detach_disk(
+        name: str, reason: str, disk_name: str, hotplug: bool, within_policy: bool = True
+    ) -> int:
+        """OP_INSTANCE_SET_PARAMS: take the disk of that name off, and keep what is on it.
 
-    async def attach_disk(name: str, reason: str, disk_uuid: str, hotplug: bool) -> int:
+        :param within_policy: whether the instance must be as the cluster allows instances to be.
+        """
+
+    async def attach_disk(
+        name: str, reason: str, disk_uuid: str, hotplug: bool, within_policy: bool = True
+    ) -> int:
         """OP_INSTANCE_SET_PARAMS: put a disk on that was taken off an instance of this cluster.
 
         :param disk_uuid: Ganeti's own id of it, since its name may be another's by now.
+        :param within_policy: whether the instance must be as the cluster allows instances to be.
+        """
+
+    async def put_disks(
+        name: str, reason: str, disks: Sequence[NewDisk | KeptDisk], instead_of: str
+    ) -> int:
+        """OP_INSTANCE_SET_PARAMS: give a stopped instance disks in place of its only one.
+
+        :param disks: kept ones of its node or cluster, and new ones, in their order.
+        :param instead_of: the name of the disk that goes.
         """
 
     async def set_hypervisor_parameters(name: str, reason: str, hvparams: dict[str, object]) -> int:

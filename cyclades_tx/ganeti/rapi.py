@@ -26,10 +26,12 @@ from cyclades_tx.model.instance import (
     ClusterInfo,
     Instance,
     InstanceGlance,
+    KeptDisk,
     NewDisk,
     NewInstance,
     NewNetwork,
     NewNic,
+    Node,
     SeenNetwork,
 )
 from cyclades_tx.model.job import Job, JobStatus
@@ -89,6 +91,9 @@ class RapiCluster:
 
     async def capacity(self) -> Capacity:
         return replies.capacity(await self._wire.ask("GET", "/2/nodes", {"bulk": "1"}))
+
+    async def nodes(self) -> tuple[Node, ...]:
+        return replies.nodes(await self._wire.ask("GET", "/2/nodes", {"bulk": "1"}))
 
     async def groups(self) -> tuple[str, ...]:
         return replies.groups(await self._wire.ask("GET", "/2/groups"))
@@ -216,12 +221,22 @@ class RapiCluster:
     async def remove_disk(self, name: str, reason: str, disk_name: str, hotplug: bool) -> int:
         return await self._modify(name, reason, {"disks": [["remove", disk_name, {}]]}, hotplug)
 
-    async def detach_disk(self, name: str, reason: str, disk_name: str, hotplug: bool) -> int:
-        return await self._modify(name, reason, {"disks": [["detach", disk_name, {}]]}, hotplug)
-
-    async def attach_disk(self, name: str, reason: str, disk_uuid: str, hotplug: bool) -> int:
-        body = {"disks": [["attach", "-1", {"uuid": disk_uuid}]]}
+    async def detach_disk(
+        self, name: str, reason: str, disk_name: str, hotplug: bool, within_policy: bool = True
+    ) -> int:
+        body = words.within({"disks": [["detach", disk_name, {}]]}, within_policy)
         return await self._modify(name, reason, body, hotplug)
+
+    async def attach_disk(
+        self, name: str, reason: str, disk_uuid: str, hotplug: bool, within_policy: bool = True
+    ) -> int:
+        body = words.within({"disks": [["attach", "-1", {"uuid": disk_uuid}]]}, within_policy)
+        return await self._modify(name, reason, body, hotplug)
+
+    async def put_disks(
+        self, name: str, reason: str, disks: Sequence[NewDisk | KeptDisk], instead_of: str
+    ) -> int:
+        return await self._modify(name, reason, {"disks": words.put_on_words(disks, instead_of)})
 
     async def set_hypervisor_parameters(
         self, name: str, reason: str, hvparams: dict[str, object]

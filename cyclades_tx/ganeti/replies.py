@@ -19,6 +19,7 @@ from cyclades_tx.model.instance import (
     ClusterInfo,
     Instance,
     InstanceGlance,
+    Node,
     Power,
     SeenDisk,
     SeenNetwork,
@@ -105,26 +106,41 @@ def capacity(body: Any) -> Capacity:
 
     An offline node has nulls for its figures; one without CPUs counts as unusable.
     """
-    sums = dict.fromkeys(("mfree", "mtotal", "dfree", "dtotal", "ctotal", "pinst_cnt"), 0)
-    usable = 0
+    usable = [
+        node
+        for node in nodes(body)
+        if not node.offline and not node.drained and node.vm_capable and node.cpus
+    ]
+    return Capacity(
+        memory_free_mib=sum(node.memory_free_mib for node in usable),
+        memory_total_mib=sum(node.memory_total_mib for node in usable),
+        disk_free_mib=sum(node.disk_free_mib for node in usable),
+        disk_total_mib=sum(node.disk_total_mib for node in usable),
+        cpus=sum(node.cpus for node in usable),
+        instances=sum(node.instances for node in usable),
+        nodes=len(usable),
+    )
+
+
+def nodes(body: Any) -> tuple[Node, ...]:
+    """Read the nodes of ``GET /2/nodes?bulk=1``."""
+    found = []
     for entry in _list(body, "nodes"):
         node = _object(entry, "node")
-        if node.get("offline") or node.get("drained") or not node.get("vm_capable", True):
-            continue
-        if not node.get("ctotal"):
-            continue
-        usable += 1
-        for key in sums:
-            sums[key] += _integer(node.get(key) or 0, key)
-    return Capacity(
-        memory_free_mib=sums["mfree"],
-        memory_total_mib=sums["mtotal"],
-        disk_free_mib=sums["dfree"],
-        disk_total_mib=sums["dtotal"],
-        cpus=sums["ctotal"],
-        instances=sums["pinst_cnt"],
-        nodes=usable,
-    )
+        figures = [
+            _integer(node.get(key) or 0, key)
+            for key in ("mfree", "mtotal", "dfree", "dtotal", "ctotal", "pinst_cnt")
+        ]
+        found.append(
+            Node(
+                _text(node.get("name"), "node name"),
+                bool(node.get("drained")),
+                bool(node.get("offline")),
+                bool(node.get("vm_capable", True)),
+                *figures,
+            )
+        )
+    return tuple(found)
 
 
 def groups(body: Any) -> tuple[str, ...]:

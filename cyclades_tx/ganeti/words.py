@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cyclades_tx.ganeti.interfaces import GanetiRefused
-from cyclades_tx.model.instance import NewDisk, NewInstance, NewNetwork, NewNic
+from cyclades_tx.model.instance import KeptDisk, NewDisk, NewInstance, NewNetwork, NewNic
 
 #: What Ganeti calls the jobs on one instance or network; only tag jobs hide the name.
 SUMMARIES = (
@@ -95,8 +95,8 @@ def to_json(body: Mapping[str, Any]) -> bytes:
 
 
 def create_body(new: NewInstance) -> dict[str, Any]:
-    """Return the body of ``POST /2/instances``; the cluster's allocator picks the node."""
-    return {
+    """Return the body of ``POST /2/instances``; unless it is said, the allocator picks the node."""
+    body: dict[str, Any] = {
         "__version__": 1,
         "mode": "create",
         "name": new.name,
@@ -111,9 +111,35 @@ def create_body(new: NewInstance) -> dict[str, Any]:
         "opportunistic_locking": new.opportunistic_locking,
         "ip_check": False,
         "name_check": False,
-        "start": new.start,
+        "start": new.start and new.install,
         "tags": list(new.tags),
     }
+    if not new.install:
+        body["no_install"] = True
+    body = within(body, new.within_policy)
+    if new.node is not None:
+        # Ganeti refuses opportunistic locking where no allocator is asked.
+        body.update(pnode=new.node, opportunistic_locking=False)
+    return body
+
+
+def within(body: dict[str, Any], policy: bool) -> dict[str, Any]:
+    """Return a body that is, or is not, held against what the cluster allows instances to be."""
+    return body if policy else {**body, "ignore_ipolicy": True}
+
+
+def put_on_words(disks: Iterable[NewDisk | KeptDisk], instead_of: str) -> list[list[Any]]:
+    """Return the changes that put disks in the place of one, in their order.
+
+    The first comes before the old one goes: a directory of files goes with the last of them.
+    """
+    changes: list[list[Any]] = [
+        ["attach", "-1", {"uuid": disk.uuid}]
+        if isinstance(disk, KeptDisk)
+        else ["add", "-1", disk_words(disk)]
+        for disk in disks
+    ]
+    return [*changes[:1], ["remove", instead_of, {}], *changes[1:]]
 
 
 def disk_words(disk: NewDisk) -> dict[str, Any]:

@@ -162,9 +162,14 @@ class LocalIdentity:
     async def sweep(self) -> tuple[int, int]:
         """Remove expired tokens and the counts of past windows; call it now and then.
 
-        :return: how many of each were removed; many more wait if it is 5000.
+        :return: how many of each were removed.
         """
-        return await tokens.sweep(self._database, self._limits.window_seconds, SWEEP_ROWS)
+        gone = [0, 0]
+        while True:
+            swept = await tokens.sweep(self._database, self._limits.window_seconds, SWEEP_ROWS)
+            gone = [before + now for before, now in zip(gone, swept, strict=True)]
+            if max(swept) < SWEEP_ROWS:
+                return gone[0], gone[1]
 
     # -- logging in ------------------------------------------------------------------------
 

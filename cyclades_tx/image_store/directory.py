@@ -15,14 +15,10 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from cyclades_tx.errors import ConfigError, Unavailable
@@ -37,13 +33,11 @@ from cyclades_tx.image_store.interfaces import (
     Sums,
     checked,
 )
+from cyclades_tx.image_store.threads import Threads
 
 T = TypeVar("T")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: Linux has a niceness for each thread; computing checksums is what can wait.
-_NICENESS = 5
-_this_thread = threading.local()
 _OWNER = "owner"
 _INCOMING = "incoming"
 _OBJECTS = "objects"
@@ -58,11 +52,8 @@ class DirectoryImageStore:
     """
 
     def __init__(self, reactor: Any, directory: str | os.PathLike[str], threads: int = 4) -> None:
-        self._reactor = reactor
         self._root = Path(directory)
-        self._threads = threads
-        self._pool: ThreadPool | None = None
-        self._closed = False
+        self._threads = Threads(reactor, threads)
 
     async def prepare(self, identity: str) -> None:
         """Make what is missing, and see whose it is."""
@@ -98,10 +89,7 @@ class DirectoryImageStore:
 
     def close(self) -> None:
         """End the threads; what runs is waited for."""
-        self._closed = True
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool = None
+        self._threads.close()
 
     def place(self, name: str) -> Path:
         """Where an object lies when it is whole."""
@@ -109,13 +97,7 @@ class DirectoryImageStore:
 
     async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """Do something in one of the store's threads."""
-        if self._closed:
-            raise Unavailable("The service is being stopped; try again.")
-        if self._pool is None:
-            self._pool = ThreadPool(0, self._threads, name="images")
-            self._pool.start()
-        result: T = await deferToThreadPool(self._reactor, self._pool, _politely, work, *args)
-        return result
+        return await self._threads.run(work, *args)
 
     async def _saying(self, work: Callable[..., T], *args: Any) -> T:
         try:
@@ -247,15 +229,6 @@ class DirectoryReader:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _politely(work: Callable[..., T], *args: Any) -> T:
-    """Do something in a thread that lets the reactor's go first, where there are few processors."""
-    if not getattr(_this_thread, "polite", False):
-        _this_thread.polite = True
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-    return work(*args)
 
 
 def _told(error: OSError) -> Unavailable:

@@ -9,16 +9,15 @@ from urllib.parse import urljoin
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
 from cyclades_tx.errors import BadRequest, CycladesError
+from cyclades_tx.image_store.bodies import Body
 from cyclades_tx.image_store.locations import Locations, PublicResolver
-from cyclades_tx.image_store.pieces import Pieces
+from cyclades_tx.image_store.pace import LEAST_BYTES_PER_SECOND, WINDOW_SECONDS, Pace
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -35,15 +34,17 @@ class Fetched:
     """
 
     size_bytes: int | None
-    _body: _Body = field(repr=False)
+    _body: Body = field(repr=False)
     _reactor: Any = field(repr=False)
+    _pace: Pace = field(repr=False)
 
     async def read(self) -> bytes:
         """The next bytes; nothing at the end.
 
         :raise BadRequest: when they end too early, or do not come for too long.
+        :raise TooSlow: when too little comes.
         """
-        waiting = ensureDeferred(self._body.pieces.read())
+        waiting = ensureDeferred(self._pace.read(self._body.pieces))
         waiting.addTimeout(SILENCE_SECONDS, self._reactor)
         try:
             return await waiting
@@ -59,11 +60,19 @@ class Fetcher:
     """Fetches what the operator's list allows.
 
     :param reactor: provides time, connections and a name resolver.
+    :param least_bytes_per_second: how fast a place must be, on average over a window.
     """
 
-    def __init__(self, reactor: Any, locations: Locations) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        locations: Locations,
+        least_bytes_per_second: float = LEAST_BYTES_PER_SECOND,
+        window_seconds: float = WINDOW_SECONDS,
+    ) -> None:
         self._reactor = reactor
         self._locations = locations
+        self._least = (least_bytes_per_second, window_seconds)
         # Nothing is kept open: each connection's address is judged when it is made.
         pool = HTTPConnectionPool(reactor, persistent=False)
         guarded: Any = _Guarded(reactor, locations)
@@ -80,7 +89,7 @@ class Fetcher:
             if location.scheme not in ("http", "https"):
                 raise BadRequest("Images are fetched over http and https only.")
             response = await self._ask(location.url)
-            body = _Body()
+            body = Body()
             response.deliverBody(body)
             if response.code in _REDIRECTS:
                 body.close()
@@ -91,7 +100,7 @@ class Fetcher:
                 body.close()
                 raise BadRequest(f"The location answered with the status {response.code}.")
             size = None if response.length is UNKNOWN_LENGTH else int(response.length)
-            return Fetched(size, body, self._reactor)
+            return Fetched(size, body, self._reactor, Pace(self._reactor, *self._least))
         raise BadRequest("The location leads on and on.")
 
     async def _ask(self, url: str) -> Any:
@@ -105,41 +114,6 @@ class Fetcher:
         except Exception:
             # Why exactly would tell what is open in a network that is not the asker's.
             raise BadRequest("The location cannot be reached.") from None
-
-
-class _Body(Protocol):
-    """Hands a body on."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.pieces = Pieces(self._hold, self._go_on)
-        self._over = False
-
-    def dataReceived(self, data: bytes) -> None:
-        """Hand it on."""
-        self.pieces.feed(data)
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Whole only if the other side said so: by length, or by the last chunk."""
-        self._over = True
-        if reason.check(ResponseDone):
-            self.pieces.end()
-        else:
-            self.pieces.cut()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        if not self._over and self.transport is not None:
-            self.transport.loseConnection()
-        self.pieces.cut()
-
-    def _hold(self) -> None:
-        self.transport.pauseProducing()
-
-    def _go_on(self) -> None:
-        if not self._over:
-            self.transport.resumeProducing()
 
 
 @implementer(IReactorPluggableNameResolver)

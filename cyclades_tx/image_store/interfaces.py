@@ -72,7 +72,7 @@ class IUpload(Interface):
 
 
 class IReader(Interface):
-    """An object that is being read; it stays readable when it is removed meanwhile."""
+    """An object that is being read; it stays readable when this process removes it meanwhile."""
 
     size_bytes = Attribute("How long it is.")
 

@@ -61,10 +61,12 @@ class ClusterWork:
 
     def pause_seconds(self, operation: Operation) -> float:
         """How long an operation waits after one more try that did not reach the cluster."""
+        return self.pause_after(operation.failures + 1)
+
+    def pause_after(self, failures: int) -> float:
+        """How long to wait after so many failed tries in a row (seconds)."""
         return backoff_seconds(
-            operation.failures + 1,
-            self._retries.retry_first_seconds,
-            self._retries.retry_limit_seconds,
+            failures, self._retries.retry_first_seconds, self._retries.retry_limit_seconds
         )
 
     async def note_silence(self, operation: Operation, error: GanetiError) -> float:

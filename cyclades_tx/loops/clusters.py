@@ -24,6 +24,7 @@ from cyclades_tx.loops.drift import Counted, Drift
 from cyclades_tx.loops.driver import Loop
 from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.first_boots import Rearm, never_again
+from cyclades_tx.loops.kept_volumes import KeptVolumeWork
 from cyclades_tx.loops.leases import Lease
 from cyclades_tx.loops.looks import Looks
 from cyclades_tx.loops.network_drift import NetworkDrift
@@ -122,6 +123,9 @@ class Drive:
         self.networks: Loop[int] = Loop(
             f"networks of {row.name}", clock, network_work.turn, 2, jitter
         )
+        self.volumes: Loop[int] = Loop(
+            f"volumes of {row.name}", clock, KeptVolumeWork(self.work, ganeti).turn, 2, jitter
+        )
         self.drift = Drift(
             self.work, self._server_work, self.servers, ganeti, self._offline, jitter, counted
         )
@@ -159,11 +163,13 @@ class Drive:
         await self.network_drift.stop()
         await self.servers.stop()
         await self.networks.stop()
+        await self.volumes.stop()
 
     def wake(self, keys: str) -> None:
         """Wake what the keys name, with commas between.
 
         ``s42``: server 42. ``o42``: its instance may have changed: look. ``n7``: network 7.
+        ``v3``: volume 3, which no server has.
         ``refresh``: the cluster's own numbers. ``drift``: what an operator wants mended.
         """
         for key in keys.split(","):
@@ -180,12 +186,15 @@ class Drive:
             elif kind == "n":
                 self.work.watch.heard(key)
                 self.networks.wake(int(number))
+            elif kind == "v":
+                self.volumes.wake(int(number))
 
     def status(self) -> dict[str, Any]:
         """How the work stands, for operators."""
         return {
             "servers": self.servers.status(),
             "networks": self.networks.status(),
+            "volumes": self.volumes.status(),
             "drift": self.drift.loop.status(),
             "network_drift": self.network_drift.status(),
         }
@@ -197,10 +206,7 @@ class Drive:
             self._begun = True
             return
         for row in await operations.due(self._database, self.cluster_id, SWEEP_MOST):
-            if row.server_id is not None:
-                self.servers.wake(row.server_id)
-            elif row.network_id is not None:
-                self.networks.wake(row.network_id)
+            self._wake_for(row)
         for server_id in await firewalls.wished(self._database, self.cluster_id, SWEEP_MOST):
             self.servers.wake(server_id)
 
@@ -297,10 +303,16 @@ class Drive:
     async def _look_again(self) -> None:
         """Do not wait out the pauses that were meant for how things stood before."""
         for row in await operations.open_keys(self._database, self.cluster_id):
-            if row.server_id is not None:
-                self.servers.wake(row.server_id)
-            elif row.network_id is not None:
-                self.networks.wake(row.network_id)
+            self._wake_for(row)
+
+    def _wake_for(self, row: Any) -> None:
+        """Wake whoever works on an operation."""
+        if row.server_id is not None:
+            self.servers.wake(row.server_id)
+        elif row.network_id is not None:
+            self.networks.wake(row.network_id)
+        else:
+            self.volumes.wake(row.volume_id)
 
     def _died(self, failure: Failure) -> None:
         self.log.failure("drive.died", failure, cluster=self.name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import Logger
+
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.model import firewall, quota
 from cyclades_tx.model.operation import Operation
@@ -22,14 +24,25 @@ class Firewalls:
     :param ganeti: says what the cluster's scripts let in at ``limited``.
     """
 
+    log = Logger()
+
     def __init__(self, work: ClusterWork, ganeti: GanetiSection) -> None:
         self._work = work
         self._limited = firewall.let_in_from(ganeti.firewall_limited)
 
-    async def open(self, server_id: int) -> bool:
-        """Open the operation that sets tags, if somebody's wish needs one now."""
-        if not await firewalls.has_wish(self._work.database, server_id):
-            return False
+    async def open(self, server_id: int) -> float | None:
+        """Open the operation that sets tags, if somebody's wish needs one now.
+
+        :return: 0 when it was opened; the seconds until it is tried once more; None: nothing is
+            to be done.
+        """
+        wish = await firewalls.wish(self._work.database, server_id)
+        if wish is None:
+            return None
+        if wish.failures:
+            left = self._work.pause_after(wish.failures) - wish.since_seconds
+            if left > 0:
+                return left
         lease = self._work.lease
 
         async def write(tx: Any) -> bool:
@@ -40,7 +53,10 @@ class Firewalls:
             await firewalls.take_wish(tx, server_id)
             if server is None or server.charge == quota.NONE:
                 return False
-            if not firewall.differs(await firewalls.of_server(tx, server_id), self._limited):
+            # After a failure only the machine's own tags tell what is left of it.
+            if not wish.failures and not firewall.differs(
+                await firewalls.of_server(tx, server_id), self._limited
+            ):
                 return False
             await operations.open_operation(
                 tx,
@@ -54,7 +70,24 @@ class Firewalls:
             return True
 
         opened: bool = await self._work.database.transaction(write, "server.firewall")
-        return opened
+        return 0.0 if opened else None
+
+    async def again(self, tx: Any, operation: Operation, reason: str) -> None:
+        """Have the tags of a server tried once more when setting them has failed, up to a limit.
+
+        The operation is closed, so that whoever changes the server meanwhile is in no conflict.
+        """
+        assert operation.server_id is not None
+        tried = await firewalls.failures(tx, operation.server_id)
+        if tried < firewall.MOST_TRIES:
+            await firewalls.wish_of_server(tx, operation.server_id)
+        else:
+            self.log.warn(
+                "server.firewall_given_up",
+                server_id=operation.server_id,
+                tries=tried,
+                reason=reason,
+            )
 
     async def wanted(self, server_id: int, operation: Operation) -> dict[str, str]:
         """The profile that the interfaces of an operation should have, by their names."""

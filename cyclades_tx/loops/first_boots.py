@@ -84,7 +84,7 @@ class Secrets:
 
     def told(self, operation: Operation, end: str, reason: str) -> str:
         """What the end of an operation says, with what became of its secrets."""
-        if operation.kind not in KINDS:
+        if operation.kind not in KINDS or "config_token" not in operation.arguments:
             return reason
         if end == SUCCEEDED and not reason:
             return str(operation.arguments.get("told_at_end", ""))

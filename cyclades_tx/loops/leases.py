@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -112,7 +113,10 @@ class Leases:
     def _beat_failed(self, failure: Any) -> None:
         if self._stopped:
             return
-        self.log.warn("lease.beat_failed", reason=str(failure.value) or failure.type.__name__)
+        reason = str(failure.value) or failure.type.__name__
+        if failure.check(WaitTimeout):
+            reason = f"The database has not answered in {self._lease_seconds / 2:g} seconds."
+        self.log.warn("lease.beat_failed", reason=reason)
         session, self._session = self._session, None
         if session is not None:
             session.close()

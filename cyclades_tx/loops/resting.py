@@ -123,7 +123,7 @@ class RestingServers:
         return observed
 
     async def creating_job(self, server_id: int) -> int | None:
-        """A job that may still make the instance although its creation was given up, or None."""
+        """A job that was given up and may still make the instance, or put a disk on it; or None."""
         sent = await operations.unseen_creation(self._work.database, server_id)
         if sent is None:
             return None

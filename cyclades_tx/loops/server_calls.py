@@ -11,14 +11,15 @@ from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.loops import procedures, volumes
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.firewalls import Firewalls
+from cyclades_tx.model import creation
 from cyclades_tx.model.image import deployed_format
-from cyclades_tx.model.instance import NewInstance, NewNic
+from cyclades_tx.model.instance import NewDisk, NewInstance, NewNic
 from cyclades_tx.model.moves import UNSEEN, Seen
 from cyclades_tx.model.operation import Operation
 from cyclades_tx.model.ownership import owner_tag
 from cyclades_tx.model.step import CLEAN, LET_GO, TAG, UNTAG, Submit
 from cyclades_tx.sections import GanetiSection
-from cyclades_tx.store import servers
+from cyclades_tx.store import servers, volume_attachments
 
 Call = Callable[[], Any]
 
@@ -61,6 +62,10 @@ class ServerCalls:
         if step.step == "create":
             new = await self._new_instance(server_id, operation)
             return lambda: cluster.create_instance(new, trail)
+        if step.step == creation.PUT_ON:
+            return await volumes.in_place(
+                self._work.database, cluster, self._work.names, trail, server_id
+            )
         if procedures.is_step(operation, step.step):
             return await procedures.request(
                 self._work.database,
@@ -133,6 +138,11 @@ class ServerCalls:
             for disk in await servers.disks_of(database, server_id)
             if row.disk_template != "diskless"
         ]
+        node = None
+        if creation.puts_on(operation.arguments):
+            disks = [NewDisk(names.place(server_id), creation.PLACE_MIB)]
+            node = await volume_attachments.node_of_first(database, server_id)
+        installs = creation.installs(operation.arguments)
         nics = tuple(
             NewNic(names.nic(port.id), names.network(port.network_id), port.ip, port.mac)
             for port in await servers.nics_of(database, server_id)
@@ -147,13 +157,15 @@ class ServerCalls:
             os=self._ganeti.os,
             osparams={
                 "config_url": self._config_url(token or ""),
-                "img_id": self._locate(row.image_location) or "null",
+                "img_id": self._locate(row.image_location) or "null" if installs else "null",
                 "img_format": deployed_format(row.image_format),
             },
             hvparams=dict(self._ganeti.hvparams.get(self._work.hypervisor, {})),
             tags=(owner_tag(str(row.uuid)), *await self._firewalls.tags(server_id)),
             wait_for_sync=self._ganeti.wait_for_sync,
             opportunistic_locking=self._ganeti.opportunistic_locking,
+            node=node,
+            install=installs,
         )
 
     async def token(self, operation: Operation) -> str | None:

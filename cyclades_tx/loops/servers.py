@@ -21,7 +21,7 @@ from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.first_boots import Rearm, Secrets, never_again
 from cyclades_tx.loops.resting import RestingServers
 from cyclades_tx.loops.server_calls import ServerCalls
-from cyclades_tx.model import procedure
+from cyclades_tx.model import creation, procedure
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.job import Job, JobStatus
 from cyclades_tx.model.moves import ABSENT, UNSEEN
@@ -92,11 +92,12 @@ class ServerWork:
         """Do what there is to do for a server now; see :class:`~.driver.Loop`."""
         for _ in range(MOST_STEPS):
             opened = await operations.open_of_server(self._work.database, server_id)
-            if not opened and await self._firewalls.open(server_id):
-                continue
             if not opened:
+                pause = await self._firewalls.open(server_id)
+                if pause == 0.0:
+                    continue
                 await self.resting.look(server_id)
-                return None
+                return pause
             self.resting.moves(server_id)
             operation = opened[0]
             pause = await self._advance(server_id, operation, len(opened) > 1)
@@ -134,9 +135,11 @@ class ServerWork:
                 if isinstance(step, AskInstance):
                     instance = await self._work.instance(server_id)
                     facts = replace(facts, seen=ABSENT if instance is None else instance)
-                    if operation.kind == "delete" and instance is not None:
+                    if operation.kind in ("create", "delete") and instance is not None:
                         database, names = self._work.database, self._work.names
-                        outliving = await volumes.outliving(database, names, server_id, instance)
+                        outliving = await volumes.outliving(
+                            database, names, server_id, instance, operation.kind
+                        )
                         facts = replace(facts, outliving=outliving)
                     continue
             except GanetiError as error:
@@ -232,7 +235,7 @@ class ServerWork:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
             result = "unknown" if job is None else str(job.status)
             await operations.end_step(tx, operation, result, "" if job is None else job.message)
-            return await servers.settle(
+            settled = await servers.settle(
                 tx,
                 operation,
                 step.end,
@@ -241,6 +244,9 @@ class ServerWork:
                 self._work.names,
                 step.pending_restart,
             )
+            if settled and operation.kind == "firewall" and step.end == FAILED:
+                await self._firewalls.again(tx, operation, step.reason)
+            return settled
 
         closed = await self._work.database.transaction(
             write, f"server.finish.{operation.kind}", turn=operation.project_id or ""
@@ -285,7 +291,8 @@ class ServerWork:
             if operation.kind == "delete" and isinstance(facts.seen, Instance):
                 await volumes.note_leaving(tx, self._work.names, server_id, facts.seen, step)
             marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
-            if marked and step.step == CLEAN and job is not None and operation.step != CLEAN:
+            fresh = operation.step == creation.CREATE
+            if marked and step.step == CLEAN and job is not None and fresh:
                 # What the person will be told in the end, however the cleaning goes.
                 why = job.message or f"Job {job.id} ended with {job.status}."
                 await operations.remember(tx, operation.id, "failure", why)
@@ -300,7 +307,8 @@ class ServerWork:
         try:
             job_id = await request()
         except GanetiRefused as error:
-            if operation.kind in procedure.KINDS:
+            further = step.step in (creation.PUT_ON, procedure.START)
+            if operation.kind in procedure.KINDS or (operation.kind == "create" and further):
                 return await self._refused(server_id, operation, error)
             seen = ABSENT if step.step == "create" and never_sent else UNSEEN
             await self._finish(

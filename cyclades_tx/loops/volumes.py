@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cyclades_tx.ganeti.interfaces import GanetiRefused
-from cyclades_tx.model.instance import Instance, NewDisk, SeenDisk
+from cyclades_tx.model.instance import Instance, KeptDisk, NewDisk, SeenDisk
 from cyclades_tx.model.moves import Seen
 from cyclades_tx.model.names import Names
 from cyclades_tx.model.operation import Operation
@@ -60,11 +60,15 @@ async def new_disk(database: Any, names: Names, volume: Any) -> NewDisk:
 
 
 async def outliving(
-    database: Any, names: Names, server_id: int, instance: Instance
+    database: Any, names: Names, server_id: int, instance: Instance, kind: str = "delete"
 ) -> tuple[str, ...]:
-    """The disks of an instance that outlive it, as the cluster knows them."""
+    """The disks of an instance that outlive it, as the cluster knows them.
+
+    :param kind: ``delete``; or ``create``, when those are meant that were there before it.
+    """
     found = []
-    for row in await volume_attachments.to_keep(database, server_id):
+    ask = volume_attachments.older if kind == "create" else volume_attachments.to_keep
+    for row in await ask(database, server_id):
         place = _place(instance.disks, names, row.id, row.ganeti_uuid)
         if place is not None:
             found.append(_known(instance.disks[place]))
@@ -78,6 +82,10 @@ async def note_leaving(
 
     :param step: what is about to be asked of the cluster.
     """
+    if step.step == "delete":
+        for row in await volume_attachments.older(tx, server_id):
+            if _place(instance.disks, names, row.id, row.ganeti_uuid) is not None:
+                await volume_attachments.goes_with_server(tx, row.id)
     rows = await volume_attachments.to_keep(tx, server_id)
     if not rows:
         return
@@ -91,6 +99,26 @@ async def note_leaving(
         if step.step == LET_GO and _known(instance.disks[place]) == step.disk:
             await volume_attachments.set_status(tx, row.id, "detaching")
     await volume_attachments.taken_off(tx, server, still_there)
+
+
+async def in_place(
+    database: Any, cluster: Any, names: Names, trail: str, server_id: int
+) -> Request:
+    """The call that gives a new instance the disks of its server's volumes, the first one first.
+
+    :raise GanetiRefused: when the cluster has no such disk; nothing was sent.
+    """
+    wanted: list[NewDisk | KeptDisk] = []
+    for row in await servers.disks_of(database, server_id):
+        volume = await volume_attachments.by_id(database, row.id)
+        if not volume.initialised:
+            wanted.append(await new_disk(database, names, row))
+        elif volume.ganeti_uuid:
+            wanted.append(KeptDisk(volume.ganeti_uuid))
+        else:
+            raise GanetiRefused("By what the cluster knows the volume's disk is unknown.", 404)
+    name, place = names.instance(server_id), names.place(server_id)
+    return lambda: cluster.put_disks(name, trail, wanted, place)
 
 
 def _place(

@@ -32,6 +32,7 @@ from cyclades_tx.manage import (
     reconcile_servers,
     server_creation,
     servers,
+    statistics,
     subnets,
     volume_types,
     volumes,
@@ -94,6 +95,7 @@ for _room in (
     queues,
     keyring,
     operations,
+    statistics,
     database,
 ):
     _room.add_to(commands)

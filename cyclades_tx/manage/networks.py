@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
-from cyclades_tx.errors import CycladesError, NotFound
+from cyclades_tx.errors import Conflict, CycladesError, NotFound
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.manage import removal, tables
+from cyclades_tx.manage.backends import fleet
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, words
 from cyclades_tx.manage.people import in_name_of
+from cyclades_tx.manage.requests import new_request_id
 from cyclades_tx.manage.runner import Settings
 from cyclades_tx.store import clusters, listings, operator_names
 from cyclades_tx.store import network_inspection as store
@@ -180,6 +182,10 @@ def inspect(settings: Settings, network: str, form: str) -> None:
 @click.option("--floating-ip-pool", type=TRUTH, help="Whether projects get floating IPs of it.")
 @click.option("--add-reserved-ips", type=WORD, metavar="address,…", help="Nobody gets these.")
 @click.option("--remove-reserved-ips", type=WORD, metavar="address,…", help="Free again.")
+@click.option("--owner", "--user", "owner", type=WORD, help="The user whose it is from now on.")
+@click.option("--project", type=WORD, help="The project that is charged; default: the owner's own.")
+@click.option("--add-to-backend", type=WORD, metavar="BACKEND", help="Have it made there.")
+@click.option("--remove-from-backend", type=WORD, metavar="BACKEND", help="Have it removed there.")
 @output_format
 @click.pass_obj
 def modify(
@@ -188,13 +194,25 @@ def modify(
     network: str,
     add_reserved_ips: str | None,
     remove_reserved_ips: str | None,
+    owner: str | None,
+    project: str | None,
+    add_to_backend: str | None,
+    remove_from_backend: str | None,
     form: str,
     **given: Any,
 ) -> None:
-    """Change a network (by id, UUID or Ganeti name), or keep addresses of it back."""
+    """Change a network (by id, UUID or Ganeti name), or keep addresses of it back.
+
+    Options can be combined, and are carried out in the order of this help.
+
+    A network is on every backend, until it is removed from one: from then on it is made only
+    where a server needs it, or where it is added, until every backend has it again.
+    """
     changes = {name: value for name, value in given.items() if value is not None}
     keep, let_go = words(add_reserved_ips), words(remove_reserved_ips)
-    if not changes and not keep and not let_go:
+    if project is not None and owner is None:
+        raise click.UsageError("--project needs --owner.")
+    if not (changes or keep or let_go or owner or add_to_backend or remove_from_backend):
         raise click.UsageError("Say what is to be changed.")
 
     async def work(world: World) -> dict[str, Any]:
@@ -203,6 +221,15 @@ def modify(
             await world.networks.change(None, found.uuid, changes)
         if keep or let_go:
             await world.networks.keep_back(found.uuid, keep, let_go)
+        if owner is not None:
+            who = await in_name_of(world, owner, project)
+            await world.networks.give(found.uuid, who.user_id, who.project_id or "")
+        if add_to_backend is not None:
+            backend = await _online(world, add_to_backend)
+            await world.networks.put_on(found.uuid, backend.id)
+        if remove_from_backend is not None:
+            backend = await _online(world, remove_from_backend)
+            await world.networks.take_off(found.uuid, backend.id, new_request_id())
         return await _shown(world, found.id)
 
     tables.show(tables.record(settings.run(work), form))
@@ -253,6 +280,17 @@ async def find(world: World, ref: str) -> Any:
     found = await operator_names.network(world.database, world.names, ref)
     if found is None or found.deleted:
         raise NotFound(f"There is no network {ref[:80]!r}; see network-list.", "network")
+    return found
+
+
+async def _online(world: World, ref: str) -> Any:
+    """A backend that is spoken to.
+
+    :raise Conflict: when it is offline.
+    """
+    found = await fleet(world).find(ref)
+    if found.offline:
+        raise Conflict(f"Backend {found.name} is offline.")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cyclades_tx.flows.value_pools import ValuePools
+from cyclades_tx.flows.value_pools import MOST, ValuePools
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.options import ID, NUMBERS, WORD, list_command, output_format
 from cyclades_tx.manage.runner import Settings
@@ -15,6 +15,7 @@ from cyclades_tx.store.network_lists import POOLS
 from cyclades_tx.world import World
 
 _KINDS = ("bridge", "mac-prefix")
+_OFFSET = click.IntRange(0, MOST)
 
 
 def _pools(world: World) -> ValuePools:
@@ -35,9 +36,10 @@ def _shown(settings: Settings, form: str, work: Callable[[ValuePools], Awaitable
 @click.option("--type", "kind", required=True, type=click.Choice(_KINDS), help="What it has.")
 @click.option("--base", required=True, type=WORD, help="Its values begin with it: prv, aa:00:0.")
 @click.option("--size", required=True, type=click.IntRange(1), help="How many values it makes.")
+@click.option("--offset", type=_OFFSET, default=0, help="Its numbers begin after this one.")
 @output_format
 @click.pass_obj
-def create(settings: Settings, kind: str, base: str, size: int, form: str) -> None:
+def create(settings: Settings, kind: str, base: str, size: int, offset: int, form: str) -> None:
     """Make a pool: bridges for PHYSICAL_VLAN networks, MAC prefixes for MAC_FILTERED ones.
 
     Bridges are numbered from 1 (prv1, prv2 …). Of MAC prefixes the one that other networks have,
@@ -48,7 +50,7 @@ def create(settings: Settings, kind: str, base: str, size: int, form: str) -> No
     """
 
     async def work(pools: ValuePools) -> int:
-        return await pools.create(kind.replace("-", "_"), base, size)
+        return await pools.create(kind.replace("-", "_"), base, size, offset)
 
     _shown(settings, form, work)
 
@@ -69,6 +71,8 @@ def show(settings: Settings, pool: int, form: str) -> None:
 @click.command("pool-modify")
 @click.argument("pool", type=ID)
 @click.option("--size", type=click.IntRange(1), help="How many values it makes.")
+@click.option("--base", type=WORD, help="What its values begin with.")
+@click.option("--offset", type=_OFFSET, help="Its numbers begin after this one.")
 @click.option("--add-reserved", type=NUMBERS, default=(), help="Numbers that no network gets.")
 @click.option("--remove-reserved", type=NUMBERS, default=(), help="Numbers that are free again.")
 @output_format
@@ -77,16 +81,28 @@ def modify(
     settings: Settings,
     pool: int,
     size: int | None,
+    base: str | None,
+    offset: int | None,
     add_reserved: tuple[int, ...],
     remove_reserved: tuple[int, ...],
     form: str,
 ) -> None:
-    """Make a pool (by id) larger or smaller, or keep values back from networks."""
-    if size is None and not add_reserved and not remove_reserved:
+    """Make a pool (by id) larger or smaller, move it, or keep values back from networks.
+
+    A value that a network has must stay in it. Numbers are those of the pool as it will be.
+    """
+    if (size, base, offset) == (None,) * 3 and not add_reserved and not remove_reserved:
         raise click.UsageError("Say what is to be changed.")
 
     async def work(pools: ValuePools) -> int:
-        await pools.change(pool, size=size, reserve=add_reserved, release=remove_reserved)
+        await pools.change(
+            pool,
+            size=size,
+            base=base,
+            offset=offset,
+            reserve=add_reserved,
+            release=remove_reserved,
+        )
         return pool
 
     _shown(settings, form, work)

@@ -18,7 +18,9 @@ class Begun:
     """A removal that was begun.
 
     :ivar title: what was removed, as the operator is told: ``Server 42 (web)``.
-    :ivar server_id: the server on which an operation does it; None: it is done already.
+    :ivar server_id: the server on which an operation does it.
+    :ivar volume_id: the volume, which no server has, on which one does it; without either it is
+        done already.
     :ivar stays: tells whether the thing is still there afterwards, until its server is
         restarted; None: it cannot be.
     """
@@ -26,6 +28,7 @@ class Begun:
     title: str
     server_id: int | None = None
     stays: Callable[[], Awaitable[bool]] | None = None
+    volume_id: int | None = None
 
 
 #: Begins to remove what the operator named, under the id of a request.
@@ -64,7 +67,7 @@ def remove(
             except CycladesError as error:
                 failed.append(error.message if ref in error.message else f"{ref}: {error.message}")
                 continue
-            if begun.server_id is None:
+            if begun.server_id is None and begun.volume_id is None:
                 click.echo(f"{begun.title} was removed.")
             elif wait:
                 running.append((begun, request_id))
@@ -72,7 +75,7 @@ def remove(
                 click.echo(f"{begun.title} is being removed.")
         for begun, request_id in running:
             try:
-                await ended(world, begun.server_id or 0, request_id)
+                await ended(world, begun.server_id, request_id, begun.volume_id)
             except CycladesError as error:
                 failed.append(f"{begun.title}: {error.message}")
                 continue

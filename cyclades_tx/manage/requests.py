@@ -24,16 +24,19 @@ def new_request_id() -> str:
     return f"req-{uuid4()}"
 
 
-async def ended(world: World, server_id: int, request_id: str) -> None:
+async def ended(
+    world: World, server_id: int | None, request_id: str, volume_id: int | None = None
+) -> None:
     """Wait for an operation by looking at the database; it has a deadline of its own.
 
     What it waits for is told on standard error.
 
+    :param volume_id: a volume that no server has, in place of a server.
     :raise Conflict: when it failed, with the reason.
     """
     told = ""
     while True:
-        row = await store.progress(world.database, server_id, request_id)
+        row = await store.progress(world.database, server_id, request_id, volume_id)
         if row is None:
             return
         if row.over:
@@ -47,5 +50,6 @@ async def ended(world: World, server_id: int, request_id: str) -> None:
             )
         if row.reason and row.reason != told:
             told = row.reason
-            click.echo(f"Server {server_id}: {row.kind}: {told}", err=True)
+            subject = f"Volume {volume_id}" if server_id is None else f"Server {server_id}"
+            click.echo(f"{subject}: {row.kind}: {told}", err=True)
         await deferLater(world.reactor, _POLL_SECONDS)

@@ -20,7 +20,7 @@ from twisted.logger import (
 )
 
 from cyclades_tx.config import Config
-from cyclades_tx.errors import CycladesError
+from cyclades_tx.errors import CycladesError, Unavailable
 from cyclades_tx.log import redact_text
 from cyclades_tx.store.migrations import check_schema
 from cyclades_tx.world import World
@@ -117,7 +117,13 @@ async def in_world(reactor: Any, config: Config, work: Callable[[World], Awaitab
     world = World.real(reactor, config, tool=True)
     try:
         world.database.start()
-        await check_schema(world.database)
+        try:
+            await check_schema(world.database)
+        except Unavailable:
+            if not world.database.trouble:
+                raise
+            reason = redact_text(" ".join(world.database.trouble.split()))
+            raise Unavailable(f"The database cannot be reached: {reason}") from None
         return await work(world)
     finally:
         await world.close()

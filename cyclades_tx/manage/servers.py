@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from cyclades_tx.errors import CycladesError, NotFound
+from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.flows.suspension import suspend
 from cyclades_tx.manage import removal, tables
-from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, wait_option
+from cyclades_tx.manage.options import (
+    TRUTH,
+    WORD,
+    list_command,
+    output_format,
+    wait_option,
+    words,
+)
 from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
 from cyclades_tx.manage.runner import Settings
 from cyclades_tx.store import clusters, listings, operator_names
@@ -19,6 +28,7 @@ from cyclades_tx.store.operator_lists import SERVER_GROUPS, SERVERS
 from cyclades_tx.world import World
 
 ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft")
+_LONGEST_TAG = 60
 _OPERATIONS = 10
 _DIAGNOSTICS = 20
 _JOBS = 20
@@ -72,7 +82,12 @@ def inspect(settings: Settings, server: str, jobs: bool, form: str) -> None:
 @click.argument("server", type=WORD)
 @click.option("--name", type=WORD)
 @click.option("--suspended", type=TRUTH, help="True: the owner may do nothing with it.")
+@click.option("--flavor", type=WORD, help="Another size (by id, UUID or name); its quota counts.")
 @click.option("--action", type=click.Choice(ACTIONS))
+@click.option("--tag-add", "added", type=WORD, multiple=True, help="May be repeated.")
+@click.option("--tag-delete", "deleted", type=WORD, multiple=True, help="May be repeated.")
+@click.option("--tag-replace-all", "replaced", type=WORD, metavar="tag,…", help="No others stay.")
+@click.option("--tag-delete-all", "none", is_flag=True, help="No tag stays.")
 @wait_option(True)
 @click.pass_obj
 def modify(
@@ -80,12 +95,31 @@ def modify(
     server: str,
     name: str | None,
     suspended: bool | None,
+    flavor: str | None,
     action: str | None,
+    added: tuple[str, ...],
+    deleted: tuple[str, ...],
+    replaced: str | None,
+    none: bool,
     wait: bool,
 ) -> None:
-    """Change a server (by id, UUID or Ganeti name): name, suspension, power, in this order."""
-    if name is None and suspended is None and action is None:
+    """Change a server (by id, UUID or Ganeti name): name, suspension, tags, size, power.
+
+    All of it can be combined, and is done in this order.
+
+    A running server is stopped for another size and started again. With --wait the new size is
+    confirmed at once; without, its owner may still go back to the old one for a while.
+    """
+    tags = _Tags(added, deleted, () if none else None if replaced is None else words(replaced))
+    for tag in (*(tags.all or ()), *added):
+        if not 1 <= len(tag) <= _LONGEST_TAG or "/" in tag or "," in tag or not tag.isprintable():
+            raise click.UsageError(f"A tag has 1 to {_LONGEST_TAG} characters, no slash, no comma.")
+    if none and replaced is not None:
+        raise click.UsageError("--tag-delete-all contradicts --tag-replace-all.")
+    if (name, suspended, flavor, action) == (None,) * 4 and not tags.meant:
         raise click.UsageError("Nothing to change was given.")
+    if flavor is not None and action is not None and not wait:
+        raise click.UsageError("--flavor and --action together need --wait True.")
     if name is not None and not (
         len(name.strip()) >= 1 and len(name) <= 255 and name.isprintable()
     ):
@@ -100,6 +134,10 @@ def modify(
             await suspend(world.database, found.id, suspended)
             word = "is suspended" if suspended else "is not suspended"
             click.echo(f"Server {found.id} {word}.")
+        if tags.meant:
+            await _tag(world, found, tags)
+        if flavor is not None:
+            await _resize(world, found, flavor, wait)
         if action is not None:
             await act(world, found, action, wait)
 
@@ -170,6 +208,46 @@ async def act(world: World, found: Any, action: str, wait: bool) -> None:
         return
     await ended(world, found.id, request_id)
     click.echo(f"Server {found.id}: {action} is done.")
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """What is to become of a server's tags.
+
+    :ivar all: those that it has from now on, before the others count; None: those that it has.
+    """
+
+    added: tuple[str, ...]
+    deleted: tuple[str, ...]
+    all: tuple[str, ...] | None
+
+    @property
+    def meant(self) -> bool:
+        """Whether anything is to change."""
+        return bool(self.added or self.deleted or self.all is not None)
+
+
+async def _tag(world: World, found: Any, tags: _Tags) -> None:
+    if tags.all is not None:
+        await world.servers.set_tags(OPERATOR, found.uuid, tags.all)
+    for tag in tags.added:
+        await world.servers.add_tag(OPERATOR, found.uuid, tag)
+    for tag in tags.deleted:
+        await world.servers.delete_tag(OPERATOR, found.uuid, tag)
+    click.echo(f"Server {found.id} has its tags.")
+
+
+async def _resize(world: World, found: Any, flavor_ref: str, wait: bool) -> None:
+    """Give a server another size as its owner would, and confirm that when it is done."""
+    flavor = await Flavors(world.database).find(flavor_ref)
+    request_id = new_request_id()
+    await world.servers.resize(OPERATOR, found.uuid, flavor.uuid, request_id)
+    if not wait:
+        click.echo(f"Server {found.id}: resize to {flavor.name} begins.")
+        return
+    await ended(world, found.id, request_id)
+    await world.servers.confirm_resize(OPERATOR, found.uuid)
+    click.echo(f"Server {found.id} has flavor {flavor.name}.")
 
 
 async def find(world: World, ref: str, *, deleted: bool = False) -> Any:

@@ -13,7 +13,7 @@ from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format,
 from cyclades_tx.manage.people import in_name_of
 from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
 from cyclades_tx.manage.runner import Settings
-from cyclades_tx.store import clusters, listings
+from cyclades_tx.store import clusters, kept_volumes, listings
 from cyclades_tx.store import operator_volume_lists as store
 from cyclades_tx.store.operator_volume_lists import VOLUMES
 from cyclades_tx.world import World
@@ -183,7 +183,10 @@ def remove(settings: Settings, volumes: tuple[str, ...], force: bool, wait: bool
     async def begin(world: World, ref: str, request_id: str) -> removal.Begun:
         found = await _free_standing(world, ref)
         await world.volumes.delete(OPERATOR, found.uuid, request_id, force=True)
-        return removal.Begun(f"Volume {found.id}", found.server_id)
+        title = f"Volume {found.id}"
+        if found.id in await kept_volumes.moving(world.database, (found.id,), None):
+            return removal.Begun(title, volume_id=found.id)
+        return removal.Begun(title, found.server_id)
 
     loss = " with all data"
     removal.remove(settings, volumes, "volume", begin, force=force, wait=wait, loss=loss)
@@ -249,7 +252,15 @@ async def _at_cluster(world: World, volume: Any) -> str:
         )
     row = None if cluster_id is None else await clusters.by_id(world.database, cluster_id)
     if row is None:
-        return "none: no server has it"
+        kept = await world.database.first(
+            "select c.name, v.node from volume v join cluster c on c.id = v.cluster_id"
+            " where v.id = %s",
+            (volume.id,),
+        )
+        if kept is None:
+            return "none: no server has it"
+        node = "" if kept.node is None else f", node {kept.node}"
+        return f"kept by backend {kept.name}{node}: no server has it"
     if row.offline:
         return "not asked: the backend is offline"
     try:

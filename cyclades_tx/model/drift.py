@@ -33,6 +33,7 @@ STALE = "stale"
 MISSING_AT_ONCE = "missing_at_once"
 ORPHAN = "orphan"
 STRANGER = "stranger"
+HOLDER = "holder"
 POWER = "power_differs"
 UNKNOWN_POWER = "power_unknown"
 ELSEWHERE = "elsewhere"
@@ -230,6 +231,12 @@ def judge_unclaimed(
     return None
 
 
+def judge_holder(seen: Instance) -> Finding:
+    """What is wrong with a holder of a volume's disk on which nothing works (any more)."""
+    why = "It was made to hold a volume's disk while that is changed, and was left behind."
+    return Finding(HOLDER, seen.name, why, Remedy.OPERATOR)
+
+
 def judge_job(sent: SentJob, now: datetime) -> Finding | None:
     """Whether an operation waits for a job that has ended long ago."""
     ended_at = sent.job.ended_at or sent.submitted_at
@@ -350,6 +357,8 @@ _BY_HAND = {
     STALE: "See whether this is the right cluster; snf-manage reconcile-servers --fix-stale.",
     MISSING_AT_ONCE: "See whether this is the right cluster; snf-manage reconcile-servers lists"
     " them, with --fix-stale it ends their servers.",
+    HOLDER: "Delete the volume, or extend it, once more: that goes on where it stopped. With the"
+    " instance the volume's disk is removed, if it has that.",
     STRANGER: "Another installation may own it: it is never touched. Remove or rename it by hand.",
     ELSEWHERE: "Move it back, or remove it by hand once its data is safe.",
     TWICE: "Stop and remove the wrong one of the two by hand.",

@@ -18,6 +18,9 @@ PROTECTED = "PROTECTED"
 #: Everything passes: this has no tag.
 DISABLED = "DISABLED"
 
+#: So often in a row the tags of a server are tried; then a new wish must come.
+MOST_TRIES = 10
+
 _WORDS = {profile: word for word, profile in FIREWALLS.items()}
 _NAMES = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _MOST_PORT = 65535

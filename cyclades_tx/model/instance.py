@@ -100,8 +100,20 @@ class NewDisk:
 
 
 @dataclass(frozen=True)
+class KeptDisk:
+    """A disk that was taken off an instance and is kept, by Ganeti's own id of it."""
+
+    uuid: str
+
+
+@dataclass(frozen=True)
 class NewInstance:
-    """Everything that a create job needs (OP_INSTANCE_CREATE, RAPI ``POST /2/instances``)."""
+    """Everything that a create job needs (OP_INSTANCE_CREATE, RAPI ``POST /2/instances``).
+
+    :ivar node: where it is to be; None: Ganeti's allocator chooses.
+    :ivar install: whether its OS is installed; without that it is not started either.
+    :ivar within_policy: whether it must have the sizes that the cluster allows instances.
+    """
 
     name: str
     disk_template: str
@@ -116,6 +128,9 @@ class NewInstance:
     wait_for_sync: bool = False
     opportunistic_locking: bool = True
     start: bool = True
+    node: str | None = None
+    install: bool = True
+    within_policy: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,6 +180,22 @@ class ClusterInfo:
     hypervisors: tuple[str, ...]
     disk_templates: tuple[str, ...]
     default_iallocator: str | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of a cluster; one that is offline has no figures: they are 0."""
+
+    name: str
+    drained: bool
+    offline: bool
+    vm_capable: bool
+    memory_free_mib: int
+    memory_total_mib: int
+    disk_free_mib: int
+    disk_total_mib: int
+    cpus: int
+    instances: int
 
 
 @dataclass(frozen=True)

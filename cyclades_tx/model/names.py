@@ -30,6 +30,14 @@ class Names:
         """The disk of a volume."""
         return f"{self.prefix}vol-{volume_id}"
 
+    def place(self, server_id: int) -> str:
+        """The disk that keeps the place of those that a new instance is about to get."""
+        return f"{self.prefix}place-{server_id}"
+
+    def holder(self, volume_id: int) -> str:
+        """The instance that has the disk of a volume while it is changed and no server has it."""
+        return f"{self.prefix}hold-{volume_id}"
+
     def link(self, network_id: int) -> str:
         """The link of a routed network that was given none."""
         return f"{self.prefix}link-{network_id}"
@@ -49,6 +57,10 @@ class Names:
     def volume_id(self, disk: str) -> int | None:
         """The volume of a disk, or None when the name is not one of ours."""
         return _number(disk, f"{self.prefix}vol-")
+
+    def held_volume_id(self, instance: str) -> int | None:
+        """The volume whose disk an instance holds, or None when the name is not one of ours."""
+        return _number(instance, f"{self.prefix}hold-")
 
 
 def _number(name: str, prefix: str) -> int | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.job_end import failure_of
 from cyclades_tx.model.operation import FAILED, SUBMITTED, SUBMITTING, SUCCEEDED, Operation
-from cyclades_tx.model.plan import best_of, failure_of
+from cyclades_tx.model.plan import best_of
 from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
 
 

@@ -44,6 +44,7 @@ class Operation:
     job_id: int | None = None
     failures: int = 0
     submitted_at: datetime | None = None
+    volume_id: int | None = None
 
     def trail(self) -> str:
         """The text in the reason trail of the job of the present step and attempt."""

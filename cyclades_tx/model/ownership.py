@@ -18,6 +18,11 @@ def owner_tag(uuid: str) -> str:
     return f"{_OWNER}{uuid}"
 
 
+def holder_tag(uuid: str) -> str:
+    """The Ganeti tag of the instance that holds a volume's disk while it is changed."""
+    return f"cyclades:volume:{uuid}"
+
+
 def is_own(seen: Instance, uuid: str, launched: bool) -> bool:
     """Whether the instance that has a server's name is surely the server's own.
 

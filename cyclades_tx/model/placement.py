@@ -71,13 +71,17 @@ class Company:
 
 @dataclass(frozen=True)
 class Need:
-    """What the new server asks of a cluster; sizes in MiB."""
+    """What the new server asks of a cluster; sizes in MiB.
+
+    :ivar home: the id of the only cluster that has the disk that it boots from; None: any will do.
+    """
 
     memory_mib: int
     disk_mib: int
     disk_template: str
     zone: str | None = None
     company: Company | None = None
+    home: int | None = None
 
     @property
     def charged_disk_mib(self) -> int:
@@ -148,6 +152,8 @@ def with_server(
 
 
 def _refusal(each: Candidate, need: Need, mapped: bool) -> str:
+    if need.home is not None and each.id != need.home:
+        return "the disk of the volume is on another cluster"
     if each.offline:
         return "it is offline"
     if each.drained:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from cyclades_tx.model import firewall, procedure
+from cyclades_tx.model import creation, creation_plan, firewall, procedure
+from cyclades_tx.model.creation_plan import backs_out
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.job_end import NOT_ITS_OWN, failure_of, first_failure, once_more, own
 from cyclades_tx.model.moves import ABSENT, UNSEEN, Seen
 from cyclades_tx.model.operation import (
     FAILED,
@@ -20,7 +22,6 @@ from cyclades_tx.model.operation import (
     SUBMITTING,
     SUCCEEDED,
     Operation,
-    backoff_seconds,
 )
 from cyclades_tx.model.ownership import Owner
 from cyclades_tx.model.step import (
@@ -45,21 +46,11 @@ from cyclades_tx.model.step import (
 #: wait: a second one of the same name is refused by the cluster itself.
 GRACE = timedelta(seconds=5)
 
-#: Pauses between the tries of a removal that the cluster does not manage.
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 60.0
-
 #: Told to whoever asked for a change that the running machine took no notice of.
 PENDING_RESTART = (
     "The configuration was changed, but the running machine took no notice: "
     "the change has its effect when it is next started or rebooted."
 )
-
-_NOT_ITS_OWN = (
-    "The cluster has an instance of this server's name that is not known to be its own"
-    " (its tags do not name the server): it is not removed."
-)
-
 
 _NO_INSTANCE = "The cluster has no instance of this server."
 
@@ -82,7 +73,7 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
     if now >= operation.deadline_at:
         why = operation.reason or "Nothing could be sent to the cluster."
         return Finish(FAILED, f"Not begun before its deadline. {why}", _if_never_made(operation))
-    if operation.kind in ("create", "rebuild"):
+    if operation.kind in ("create", "rebuild") and creation.installs(operation.arguments):
         if facts.secret_there is None:
             return AskSecret()
         if not facts.secret_there:
@@ -113,7 +104,7 @@ def _begin(operation: Operation, facts: Facts, now: datetime) -> Step:
             return Finish(SUCCEEDED, seen=ABSENT)
         if facts.owner is None:
             return AskOwner()
-        if not _own(facts):
+        if not own(facts):
             return _leave_it(facts.owner)
         return _towards_removal(operation, facts)
     if operation.kind == "extend_volume":
@@ -165,23 +156,17 @@ def _secrets_lost(operation: Operation) -> str:
     )
 
 
-def _own(facts: Facts) -> bool:
-    """Whether the instance that was seen is surely the server's own."""
-    if facts.owner is None or not isinstance(facts.seen, Instance):
-        return False
-    return facts.owner.made(facts.seen)
-
-
 def _leave_it(owner: Owner) -> Step:
     """End the deletion of a server whose name another's instance has."""
     if not owner.charged:
         return Finish(SUCCEEDED, seen=ABSENT)  # nothing of it stands on a cluster
-    return Finish(FAILED, _NOT_ITS_OWN, UNSEEN)
+    return Finish(FAILED, NOT_ITS_OWN, UNSEEN)
 
 
 def _if_never_made(operation: Operation) -> Seen:
     """A creation of which nothing was ever sent has left nothing."""
-    return ABSENT if operation.kind == "create" else UNSEEN
+    never = operation.kind == "create" and operation.step in ("", creation.CREATE)
+    return ABSENT if never else UNSEEN
 
 
 def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
@@ -199,8 +184,8 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
         if patience > timedelta(0):
             return Wait("Looks whether the cluster accepted the job.", patience.total_seconds())
     if now >= _patience_ends(operation):
-        if operation.step == CLEAN:
-            return Finish(FAILED, _first_failure(operation))
+        if operation.step == CLEAN or backs_out(operation):
+            return Finish(FAILED, first_failure(operation))
         return Finish(
             FAILED, "The cluster accepted no job before the deadline.", _if_never_made(operation)
         )
@@ -214,9 +199,10 @@ def _find(operation: Operation, facts: Facts, now: datetime) -> Step:
         if facts.seen is UNSEEN:
             return AskInstance()
         if facts.seen is ABSENT:
-            return Finish(SUCCEEDED if operation.kind == "delete" else FAILED, "", ABSENT)
+            why = first_failure(operation) if backs_out(operation) else ""
+            return Finish(SUCCEEDED if operation.kind == "delete" else FAILED, why, ABSENT)
         if operation.step == LET_GO and not facts.outliving:
-            return Submit("delete", 0)
+            return Submit(CLEAN if backs_out(operation) else "delete", 0)
         disk = facts.outliving[0] if operation.step == LET_GO else ""
         return Submit(operation.step, operation.attempt, disk=disk)
     return Submit(operation.step, operation.attempt)
@@ -249,7 +235,7 @@ def _follow(operation: Operation, facts: Facts, now: datetime) -> Step:
         if others and _worth(best_of(others)):
             return Adopt(best_of(others).id)
     if operation.kind == "create":
-        return _follow_create(operation, job, facts, now)
+        return creation_plan.follow(operation, job, facts, now)
     if operation.kind == "delete":
         return _follow_delete(operation, job, facts, now)
     if operation.kind in procedure.KINDS:
@@ -302,7 +288,7 @@ def _follow_procedure(operation: Operation, job: Job, facts: Facts) -> Step:
     if lost:
         return Finish(FAILED, _secrets_lost(operation), facts.seen)
     if done:
-        failure = _first_failure(operation) if backward else "Its deletion came in between."
+        failure = first_failure(operation) if backward else "Its deletion came in between."
     else:
         failure = _failure_of_step(operation, failure_of(job))
     if after is None or facts.deleted or facts.seen is ABSENT:
@@ -312,12 +298,15 @@ def _follow_procedure(operation: Operation, job: Job, facts: Facts) -> Step:
 
 def _failure_of_step(operation: Operation, why: str) -> str:
     if operation.step in procedure.BACKWARD:
-        return f"{_first_failure(operation)} It could not be put back: {why}"
+        return f"{first_failure(operation)} It could not be put back: {why}"
     return why
 
 
 def plan_refused(operation: Operation, why: str) -> Submit | Finish:
     """What comes after a step of a procedure that the cluster refused: the way back."""
+    if operation.kind == "create":
+        # Nothing was put on it; what was, a look will tell.
+        return Submit(CLEAN, 0, why) if operation.step == creation.PUT_ON else Finish(FAILED, why)
     failure = _failure_of_step(operation, why)
     after = procedure.following(operation.kind, operation.arguments, operation.step, False)
     return Finish(FAILED, failure) if after is None else Submit(after, 0, failure)
@@ -325,38 +314,6 @@ def plan_refused(operation: Operation, why: str) -> Submit | Finish:
 
 def _worth(job: Job) -> bool:
     return job.status is JobStatus.SUCCESS or not job.status.final
-
-
-def _follow_create(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
-    if operation.step == CLEAN:
-        if job.status is JobStatus.SUCCESS or job.error_code == "unknown_entity":
-            return Finish(FAILED, _first_failure(operation), ABSENT)
-        if facts.seen is UNSEEN:
-            return AskInstance()
-        if facts.seen is ABSENT:
-            return Finish(FAILED, _first_failure(operation), ABSENT)
-        if now >= operation.deadline_at:
-            return Finish(FAILED, _first_failure(operation))
-        if facts.owner is None:
-            return AskOwner()
-        if not _own(facts):
-            return Finish(FAILED, f"{_first_failure(operation)} {_NOT_ITS_OWN}", ABSENT)
-        return _once_more(operation, job, now)
-    if facts.seen is UNSEEN:
-        return AskInstance()
-    if job.status is JobStatus.SUCCESS:
-        if facts.seen is ABSENT:
-            return Finish(FAILED, "The instance was made and removed again.", ABSENT)
-        return Finish(SUCCEEDED, seen=facts.seen)
-    if facts.seen is ABSENT or job.error_code == "already_exists":
-        return Finish(FAILED, failure_of(job), ABSENT)
-    if facts.owner is None:
-        return AskOwner()
-    if not _own(facts):
-        return Finish(FAILED, f"{failure_of(job)} {_NOT_ITS_OWN}", ABSENT)
-    if job.status is JobStatus.UNKNOWN:
-        return Finish(SUCCEEDED, seen=facts.seen)
-    return Submit(CLEAN, 0)
 
 
 def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
@@ -376,33 +333,11 @@ def _follow_delete(operation: Operation, job: Job, facts: Facts, now: datetime) 
         return Finish(SUCCEEDED, seen=ABSENT)
     if facts.owner is None:
         return AskOwner()
-    if not _own(facts):
+    if not own(facts):
         return _leave_it(facts.owner)
     if now >= operation.deadline_at:
         return Finish(FAILED, failure_of(job), facts.seen)
-    return _once_more(operation, job, now)
-
-
-def _once_more(operation: Operation, job: Job, now: datetime) -> Step:
-    """Try the same again, each time after a longer pause."""
-    if operation.submitted_at is not None:
-        pause = backoff_seconds(operation.attempt + 1, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
-        left = operation.submitted_at + timedelta(seconds=pause) - now
-        if left > timedelta(0):
-            return Wait(f"Tries again: {failure_of(job)}", left.total_seconds())
-    return Submit(operation.step, operation.attempt + 1)
-
-
-def _first_failure(operation: Operation) -> str:
-    """Why it failed, while what it has left is removed or taken back."""
-    return str(operation.arguments.get("failure") or f"The {operation.kind} failed.")
-
-
-def failure_of(job: Job) -> str:
-    """Why a job did not do what it was for."""
-    if job.status is JobStatus.CANCELED:
-        return f"Job {job.id} was canceled at the cluster."
-    return job.message or f"Job {job.id} ended with {job.status}."
+    return once_more(operation, job, now)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -87,11 +87,6 @@ class NewServer:
         """Whether its first disk is a volume, and not of the flavor's size."""
         return any(disk.boot for disk in self.disks)
 
-    def root_gib(self, flavor_gib: int) -> int:
-        """The size of its first disk."""
-        sizes = [disk.size_gib or 0 for disk in self.disks if disk.boot]
-        return sizes[0] if sizes else flavor_gib
-
     @property
     def fresh_gib(self) -> int:
         """The size of the volumes that are made with it."""

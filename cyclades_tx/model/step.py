@@ -34,8 +34,8 @@ class Facts:
     :ivar deleted: whether a delete waits for the operation's end.
     :ivar owner: by what the server's own instance is known; None: not asked.
     :ivar firewall: the profile that each interface of the operation should have, by its name.
-    :ivar outliving: for a delete: the disks that were seen and outlive the instance, as the
-        cluster knows them.
+    :ivar outliving: the disks that were seen and outlive the instance, as the cluster knows
+        them: of a delete those that stay, of a creation those that were there before it.
     """
 
     job: Job | None = None

@@ -14,7 +14,7 @@ from cyclades_tx.errors import Conflict
 from cyclades_tx.model.instance import Instance, Power
 from cyclades_tx.model.moves import Seen
 from cyclades_tx.model.operation import PENDING, SUCCEEDED, Operation
-from cyclades_tx.store import outbox, ports, volume_attachments
+from cyclades_tx.store import operations, outbox, ports, volume_attachments
 
 #: The kinds of operations that change a server's interfaces.
 KINDS = ("attach_port", "detach_port")
@@ -104,7 +104,9 @@ async def settled(
             )
             await outbox.tell_ports(tx, "port.changed", (port.id,))
     elif operation.kind == "detach_port":
-        await _keep(tx, operation, port.id)
+        # When the server goes, so does the interface, as was wished.
+        if not await operations.is_leaving(tx, server.id):
+            await _keep(tx, operation, port.id)
     elif operation.state == PENDING:
         # Nothing was ever sent: there is no interface.
         await ports.take_ports(tx, server.id, [port])

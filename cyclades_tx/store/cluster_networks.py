@@ -102,7 +102,12 @@ async def remove(tx: Any, network_id: int, cluster_id: int) -> None:
 
 
 async def change_everywhere(
-    tx: Any, network_id: int, kind: str, deadline_seconds: float, request_id: str = ""
+    tx: Any,
+    network_id: int,
+    kind: str,
+    deadline_seconds: float,
+    request_id: str = "",
+    cluster_id: int | None = None,
 ) -> bool:
     """Have each cluster that has a network make it anew (``make_network``) or remove it.
 
@@ -110,6 +115,7 @@ async def change_everywhere(
     made as it should be. What is open already for the network goes on as this: it is told by a
     new round, whose steps have names of their own. The network is locked.
 
+    :param cluster_id: only this one; None: all.
     :return: whether there is such a cluster.
     """
     opened = await tx.all(
@@ -120,8 +126,9 @@ async def change_everywhere(
     by_cluster = {row.cluster_id: row.id for row in opened}
     rows = await tx.all(
         "select m.cluster_id, c.name from cluster_network m join cluster c on c.id = m.cluster_id"
-        " where m.network_id = %s order by m.cluster_id for update of m",
-        (network_id,),
+        " where m.network_id = %s and m.cluster_id = coalesce(%s::bigint, m.cluster_id)"
+        " order by m.cluster_id for update of m",
+        (network_id, cluster_id),
     )
     making = kind == "make_network"
     for row in rows:
@@ -150,6 +157,41 @@ async def change_everywhere(
         )
         await operations.wake(tx, row.cluster_id, None, network_id)
     return bool(rows)
+
+
+async def take_off(
+    tx: Any, network_id: int, cluster_id: int, deadline_seconds: float, request_id: str
+) -> None:
+    """Have one cluster remove a locked network that no server there is on.
+
+    :raise Conflict: when one is, or the cluster does not have it.
+    """
+    used = await tx.value(
+        "select count(distinct s.id) from port p join server s on s.id = p.server_id"
+        " where p.network_id = %s and s.cluster_id = %s",
+        (network_id, cluster_id),
+    )
+    if used:
+        raise Conflict(
+            f"{used} servers of the cluster are on the network: take it off them first.",
+            "NetworkInUse",
+        )
+    if not await change_everywhere(
+        tx, network_id, "remove_network", deadline_seconds, request_id, cluster_id
+    ):
+        raise Conflict("The cluster does not have the network.", "not_there")
+    # Else it would be found to be missing there.
+    await tx.run("update network set everywhere = false where id = %s", (network_id,))
+
+
+async def note_everywhere(tx: Any, network_id: int) -> None:
+    """Have new clusters get a locked network, too, if every one has it or makes it by now."""
+    await tx.run(
+        "update network set everywhere = true where id = %s and not exists (select from cluster c"
+        " where not exists (select from cluster_network m where m.network_id = network.id"
+        " and m.cluster_id = c.id and m.state <> 'removing'))",
+        (network_id,),
+    )
 
 
 async def reshape(tx: Any, network_id: int, deadline_seconds: float, request_id: str = "") -> None:

@@ -154,6 +154,22 @@ async def put_out_silent(querier: Any, driver: str, silence_seconds: float) -> i
     return ended
 
 
+async def undriven(querier: Any, silence_seconds: float) -> list[str]:
+    """The clusters that no process has driven for a while, by name; without those offline.
+
+    :param silence_seconds: how long the process that drives one may be silent, and how long a new
+        cluster may wait for the first.
+    """
+    rows = await querier.all(
+        "select c.name from cluster c left join cluster_lease l on l.cluster_id = c.id"
+        " left join process p on p.driver = l.driver where not c.offline"
+        " and coalesce(p.beaten_at, c.created_at) < now() - make_interval(secs => %s)"
+        " order by c.name",
+        (silence_seconds,),
+    )
+    return [row.name for row in rows]
+
+
 async def forget_old_processes(querier: Any) -> None:
     """Throw away the beats of processes that ended long ago."""
     await querier.run("delete from process where beaten_at < now() - interval '1 day'")

@@ -37,6 +37,8 @@ psycopg2.extras.register_ipaddress()
 
 # A process has a few hundred statements; beyond that texts are being made up per request.
 PREPARED_LIMIT = 300
+# So many addresses of a server may turn a handshake away.
+MOST_HANG_UPS = 16
 NESTED_LIMIT = 8
 # Deallocated behind our back; its tables changed so that its result would have another type.
 STALE_PREPARATION = ("26000", "0A000")
@@ -112,6 +114,7 @@ class Connection(txpostgres.Connection):
         self._notified = notified
         self._pollingD: Deferred[Any] | None = None  # the base class's, for the handshake
         self._fd = -1
+        self._hang_ups = 0
         self._cursor: Any = None
         self._done: Done | None = None
         self._line: deque[tuple[str, Any, Done, Any]] = deque()
@@ -360,6 +363,12 @@ class Connection(txpostgres.Connection):
         if self._fd >= 0:
             # libpq may hold an answer that says why.
             self.continuePolling(swallowErrors=True)
+        elif self._pollingD is not None and not self._connection.closed:
+            # libpq knows why the handshake ended, or has another address to try.
+            self._hang_ups += 1
+            self.continuePolling()
+            if self._pollingD is not None and self._hang_ups < MOST_HANG_UPS:
+                return
         if self._fd >= 0 or self._pollingD is not None:
             self._gone()
 

@@ -285,8 +285,11 @@ async def sweep(
         (password_seconds,),
     )
     await tx.run(
-        "delete from console_session where ended_at < now() - make_interval(secs => %s)",
-        (keep_seconds,),
+        "delete from console_session where id in (select id from console_session"
+        " where created_at < now() - make_interval(secs => %(keep)s)"
+        " and ended_at < now() - make_interval(secs => %(keep)s) order by created_at"
+        " limit %(most)s for update skip locked)",
+        {"keep": keep_seconds, "most": most},
     )
     return len(dead)
 

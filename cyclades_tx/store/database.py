@@ -194,6 +194,11 @@ class Database:
         self._reads.close()
         await self._pool.close()
 
+    @property
+    def trouble(self) -> str:
+        """Why PostgreSQL cannot be reached now, in its own words; empty when it can."""
+        return self._pool.trouble
+
     def statistics(self) -> PoolStatistics:
         """Return how the pool stands now; who waits in the line of the reads waits for it too."""
         now = self._pool.statistics()

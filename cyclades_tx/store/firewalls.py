@@ -8,9 +8,9 @@ port that it was put on.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from cyclades_tx.model.firewall import PortRule, PortRules
+from cyclades_tx.model.firewall import MOST_TRIES, PortRule, PortRules
 from cyclades_tx.store import operations
 
 _RULES = (
@@ -102,13 +102,45 @@ async def wished(querier: Any, cluster_id: int, limit: int) -> list[int]:
     return [row.server_id for row in rows]
 
 
-async def has_wish(querier: Any, server_id: int) -> bool:
-    """Whether the tags of a server must be looked at."""
-    return bool(
-        await querier.value(
-            "select exists (select from firewall_wish where server_id = %s)", (server_id,)
-        )
+#: The operations that failed since the last one that did not; so many are looked at.
+_FAILED = (
+    "select finished_at from (select finished_at,"
+    " bool_and(state = 'failed') over (order by id desc) as failed from (select id, state,"
+    " finished_at from operation where operation.server_id = {server} and kind = 'firewall'"
+    f" and finished_at is not null order by id desc limit {MOST_TRIES}) as newest) as ended"
+    " where failed"
+)
+
+
+class Wish(NamedTuple):
+    """That the tags of a server must be looked at.
+
+    :ivar failures: how often in a row that has failed.
+    :ivar since_seconds: how long ago the last time was; 0 where it has not failed.
+    """
+
+    failures: int
+    since_seconds: float
+
+
+async def wish(querier: Any, server_id: int) -> Wish | None:
+    """The wish that the tags of a server are looked at; None: there is none."""
+    row = await querier.first(
+        "select count(tried.finished_at) as failures,"
+        " coalesce(extract(epoch from now() - max(tried.finished_at)), 0)::float8 as since_seconds"
+        f" from firewall_wish left join lateral ({_FAILED.format(server='firewall_wish.server_id')}"
+        ") as tried on true where firewall_wish.server_id = %s group by firewall_wish.server_id",
+        (server_id,),
     )
+    return None if row is None else Wish(row.failures, row.since_seconds)
+
+
+async def failures(querier: Any, server_id: int) -> int:
+    """How often in a row it has failed to set the tags of a server."""
+    found: int = await querier.value(
+        f"select count(*) from ({_FAILED.format(server='%s')}) as tried", (server_id,)
+    )
+    return found
 
 
 async def take_wish(tx: Any, server_id: int) -> None:

@@ -6,6 +6,7 @@ and ``floating_ip.port_id`` says which port of the user's it was put on.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, NotFound
@@ -138,15 +139,37 @@ async def give_to_port(tx: Any, address_id: int, port_id: int) -> None:
         raise Conflict("The floating IP is on a server.", "FloatingIPPortAlreadyAssociated")
 
 
-async def network_with_free(querier: Any, project_id: str) -> Any:
-    """The network of a project's first floating IP that nothing uses; None: there is none."""
+async def network_with_free(
+    querier: Any, project_id: str, without: Collection[int] = frozenset()
+) -> Any:
+    """The network of a project's first floating IP that nothing uses; None: there is none.
+
+    :param without: the ids of networks that are none of it.
+    """
     return await querier.first(
         "select n.id, n.uuid::text, n.name, n.project_id from floating_ip f"
         " join address a on a.id = f.address_id join network n on n.id = f.network_id"
         " where f.project_id = %s and f.released_at is null and a.port_id is null"
-        " and f.port_id is null order by f.id limit 1",
-        (project_id,),
+        " and f.port_id is null and n.id <> all(%s::bigint[]) order by f.id limit 1",
+        (project_id, list(without)),
     )
+
+
+async def pool_named(querier: Any, name: str | None) -> str | None:
+    """The UUID of a network that gives floating IPs; None: there is none.
+
+    One with a free address comes first, and then the oldest.
+
+    :param name: its name or UUID; None: any that gives them now.
+    """
+    found: str | None = await querier.value(
+        "select n.uuid::text from network n where n.deleted_at is null and n.floating_ip_pool"
+        " and (%s::text is null and not n.drained or n.name = %s::text or n.uuid = %s::uuid)"
+        " order by n.drained, not exists (select from subnet s join free_address_range r"
+        " on r.subnet_id = s.id where s.network_id = n.id and family(s.cidr) = 4), n.id limit 1",
+        (name, name, parse_uuid(name or "")),
+    )
+    return found
 
 
 async def take_free(tx: Any, project_id: str, network_id: int) -> Any:

@@ -20,6 +20,8 @@ from cyclades_tx.errors import SchemaError
 
 # Any number will do as long as nothing else in this database locks the same one.
 LOCK = 0x6379636C61646573  # "cyclades" in ASCII
+#: More missing files are told by the first and the last.
+MOST_NAMED = 4
 FILE_NAME = re.compile(r"^(\d{3})_([a-z0-9_]+)\.sql$")
 TABLE = """
 create table if not exists schema_migration (
@@ -164,6 +166,8 @@ def refuse_older(missing: Sequence[Migration]) -> None:
     """Raise SchemaError when something is still to be applied."""
     if missing:
         names = ", ".join(migration.name for migration in missing)
+        if len(missing) > MOST_NAMED:
+            names = f"{missing[0].name} to {missing[-1].name} ({len(missing)} files)"
         raise SchemaError(
             f"The database is older than this release: {names} must be applied first "
             "(snf-manage database-migrate)."

@@ -130,6 +130,26 @@ async def change(tx: Any, network_id: int, changes: Mapping[str, Any]) -> None:
     )
 
 
+async def give(tx: Any, network: Any, project_id: str, user_id: str) -> None:
+    """Make a locked network another project's.
+
+    :raise Conflict: when somebody else has ports on it, who would not see it any more.
+    """
+    if not network.shared and await tx.value(
+        "select exists (select from port where network_id = %s and project_id <> %s::text)",
+        (network.id, project_id),
+    ):
+        raise Conflict(
+            f"Network {network.uuid} has ports of other projects: delete them first.",
+            "NetworkInUse",
+        )
+    await tx.run(
+        "update network set project_id = %s, user_id = %s, revision = revision + 1,"
+        " updated_at = now() where id = %s",
+        (project_id, user_id, network.id),
+    )
+
+
 async def touch(tx: Any, network_id: int) -> None:
     """Note that something of a network has changed: its subnets or tags."""
     await change(tx, network_id, {})

@@ -6,6 +6,7 @@ Who may attach to it: its project, everybody if it is shared.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -169,10 +170,11 @@ async def seen(tx: Any, who: Who | None, ref: str, *, attach: bool = False) -> A
     return row
 
 
-async def first_external(querier: Any, version: int) -> Any:
+async def first_external(querier: Any, version: int, without: Collection[int] = frozenset()) -> Any:
     """The first external network that takes servers, or None.
 
     :param version: 4: one with a free IPv4 address; 6: one of IPv6 only.
+    :param without: the ids of networks that are none of it.
     """
     four = "select from subnet s {join} where s.network_id = n.id and family(s.cidr) = 4"
     free = four.format(join="join free_address_range r on r.subnet_id = s.id")
@@ -183,7 +185,9 @@ async def first_external(querier: Any, version: int) -> Any:
     return await querier.first(
         f"select {_COLUMNS} from network n where n.deleted_at is null and n.external"
         f" and n.state = 'active' and not n.drained"
-        f" and {f'exists ({free})' if version == 4 else six} order by n.id limit 1"
+        f" and {f'exists ({free})' if version == 4 else six}"
+        " and n.id <> all(%s::bigint[]) order by n.id limit 1",
+        (list(without),),
     )
 
 
@@ -217,6 +221,8 @@ async def ensure_on_cluster(
     :raise NotFound: when the network or the cluster is gone.
     :raise Conflict: when the network is being taken away from the cluster.
     """
+    # Shared by all who make something on it; whoever takes it off a cluster waits, and then sees.
+    await tx.run("select from network where id = %s for key share", (network_id,))
     facts = await tx.first(
         "select n.mac_prefix, c.position, c.name, s.state, o.id as operation_id"
         " from network n cross join cluster c"

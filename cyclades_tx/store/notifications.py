@@ -111,7 +111,10 @@ class Listener:
             if self._connection is connection:
                 self._failures += 1
                 if self._failures == 1:
-                    self.log.warn("LISTEN is not possible now: {why}", why=str(error).strip())
+                    self.log.warn(
+                        "LISTEN is not possible now: {why}",
+                        why=str(error).strip() or "no answer",
+                    )
                 self._come_back()
             return
         if self._closed:

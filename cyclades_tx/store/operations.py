@@ -16,7 +16,7 @@ WAKE = "cyclades_wake"
 _COLUMNS = (
     "id, kind, state, cluster_id, deadline_at, created_at, uuid, server_id, network_id,"
     " project_id, user_id, request_id, arguments, step, attempt, reason, job_id, failures,"
-    " submitted_at"
+    " submitted_at, volume_id"
 )
 
 
@@ -65,15 +65,21 @@ async def open_operation(
         ),
     )
     await outbox.tell_operation(tx, "operation.started", operation_id)
-    await wake(tx, cluster_id, server_id, network_id)
+    await wake(tx, cluster_id, server_id, network_id, volume_id)
     return operation_id
 
 
 async def wake(
-    tx: Any, cluster_id: int, server_id: int | None, network_id: int | None = None
+    tx: Any,
+    cluster_id: int,
+    server_id: int | None,
+    network_id: int | None = None,
+    volume_id: int | None = None,
 ) -> None:
-    """Wake the loop that looks after a server, or after a network on a cluster."""
-    key = f"s{server_id}" if server_id is not None else f"n{network_id}"
+    """Wake the loop that looks after a server, after a network on a cluster, or a kept volume."""
+    key = f"v{volume_id}" if network_id is None else f"n{network_id}"
+    if server_id is not None:
+        key = f"s{server_id}"
     await tx.notify(WAKE, f"{cluster_id}:{key}")
 
 
@@ -104,16 +110,30 @@ async def open_of_server(querier: Any, server_id: int, lock: bool = False) -> li
     return [operation_of(row) for row in rows]
 
 
+async def is_leaving(querier: Any, server_id: int) -> bool:
+    """Whether a server is wished gone."""
+    leaving: bool = await querier.value(
+        "select exists (select from operation where server_id = %s and kind = 'delete'"
+        " and finished_at is null)",
+        (server_id,),
+    )
+    return leaving
+
+
 async def unseen_creation(querier: Any, server_id: int) -> Any:
     """The request of a creation that was given up before anyone saw the end of its job, or None.
+
+    One that puts a disk on the instance counts as well: a removal behind it would take that along.
 
     :return: the operation's id, step and attempt, and the job, if it is known.
     """
     return await querier.first(
         "select o.id, s.step, s.attempt, s.job_id from operation o"
         " join operation_step s on s.operation_id = o.id where o.server_id = %s"
-        " and o.kind = 'create' and o.finished_at is not null and s.step = 'create'"
-        " and s.result = 'unknown' order by s.attempt desc limit 1",
+        " and o.finished_at is not null and (s.step in ('create', 'put_on')"
+        # Its server lives on, and is looked at often: after a day nothing of it runs.
+        " or s.step = 'attach_volume' and o.finished_at > now() - interval '1 day')"
+        " and s.result = 'unknown' order by s.started_at desc, s.attempt desc limit 1",
         (server_id,),
     )
 
@@ -128,11 +148,21 @@ async def open_of_network(querier: Any, network_id: int, cluster_id: int) -> Ope
     return None if row is None else operation_of(row)
 
 
+async def open_of_volume(querier: Any, volume_id: int, cluster_id: int) -> Operation | None:
+    """The open operation on a cluster of a volume that no server has, or None."""
+    row = await querier.first(
+        f"select {_COLUMNS} from operation where volume_id = %s and cluster_id = %s"
+        " and server_id is null and finished_at is null order by id limit 1",
+        (volume_id, cluster_id),
+    )
+    return None if row is None else operation_of(row)
+
+
 async def due(querier: Any, cluster_id: int, limit: int) -> list[Any]:
-    """The (server_id, network_id) of open operations of a cluster whose time has come."""
+    """The keys (as of :func:`open_keys`) of a cluster's open operations whose time has come."""
     return list(
         await querier.all(
-            "select server_id, network_id from operation where cluster_id = %s"
+            "select server_id, network_id, volume_id from operation where cluster_id = %s"
             " and finished_at is null and wake_at <= now() order by wake_at limit %s",
             (cluster_id, limit),
         )
@@ -140,10 +170,10 @@ async def due(querier: Any, cluster_id: int, limit: int) -> list[Any]:
 
 
 async def open_keys(querier: Any, cluster_id: int) -> list[Any]:
-    """The (server_id, network_id) of every open operation of a cluster."""
+    """The (server_id, network_id, volume_id) of every open operation of a cluster."""
     return list(
         await querier.all(
-            "select server_id, network_id from operation where cluster_id = %s"
+            "select server_id, network_id, volume_id from operation where cluster_id = %s"
             " and finished_at is null",
             (cluster_id,),
         )
@@ -167,6 +197,18 @@ async def subject_of(querier: Any, operation_id: int) -> Any:
         "select o.server_id, s.uuid::text as server_uuid, s.project_id from operation o"
         " left join server s on s.id = o.server_id where o.id = %s",
         (operation_id,),
+    )
+
+
+async def overdue(querier: Any, seconds: float) -> Any:
+    """The open operations that are past their deadline for so long: their ``number``, and the
+    ``id`` and ``seconds`` of the one that is so for the longest time.
+    """
+    return await querier.first(
+        "select count(*) as number, (array_agg(id order by deadline_at))[1] as id,"
+        " extract(epoch from now() - min(deadline_at))::float8 as seconds from operation"
+        " where finished_at is null and deadline_at < now() - make_interval(secs => %s)",
+        (seconds,),
     )
 
 

@@ -193,8 +193,10 @@ SERVERS = Listing(
         Column(
             "operstate",
             "case s.state when 'building' then 'BUILD' when 'active' then 'STARTED'"
-            " when 'stopped' then 'STOPPED' when 'resized' then 'STOPPED' when 'rescued'"
-            " then 'STARTED' when 'error' then 'ERROR' else 'DESTROYED' end",
+            " when 'stopped' then 'STOPPED' when 'error' then 'ERROR'"
+            " when 'deleted' then 'DESTROYED'"
+            # A resize that waits for its word, and a rescue, leave it as it was: up or down.
+            " else case s.charge when 'on' then 'STARTED' else 'STOPPED' end end",
             shown=False,
         ),
         Column("action", "coalesce(o.kind, '')"),
@@ -419,9 +421,14 @@ OPERATIONS = Listing(
         Column("server", "o.server_id", NUMBER, also=("s.uuid::text",)),
         Column("server.name", "s.name", shown=False),
         Column("network", "o.network_id", NUMBER, also=("n.uuid::text",)),
+        Column("volume", "o.volume_id", NUMBER),
         Column("backend", "c.name", also=("c.id::text",)),
         Column("job", "o.job_id", NUMBER),
-        Column("job_status", "coalesce(o.job_status, '')"),
+        # How a job was when it was last looked at says nothing once its operation has ended.
+        Column(
+            "job_status",
+            "case when o.finished_at is null then coalesce(o.job_status, '') else '' end",
+        ),
         Column("created", "o.created_at", TIME),
         Column("deadline", "o.deadline_at", TIME),
         Column("finished", "o.finished_at", TIME, shown=False),

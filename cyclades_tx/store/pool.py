@@ -132,6 +132,9 @@ class Pool:
 
     log = Logger()
 
+    #: Why PostgreSQL cannot be reached now, in its own words, for operators; else nothing.
+    trouble = ""
+
     def __init__(
         self,
         reactor: Any,
@@ -207,6 +210,8 @@ class Pool:
             return await waiting
         except (CancelledError, WaitTimeout):
             self._refused += 1
+            if self.trouble:
+                raise Unavailable("The database cannot be reached now; try again.") from None
             raise Unavailable("The database has no connection free now; try again.") from None
         finally:
             seconds = self._reactor.seconds() - started
@@ -277,8 +282,9 @@ class Pool:
             # Several that failed together are one failure.
             if not self._closed and self._retry is None:
                 self._failures += 1
+                self.trouble = str(error).strip() or "no answer"
                 if self._failures == 1:
-                    self.log.warn("PostgreSQL cannot be reached: {why}", why=str(error).strip())
+                    self.log.warn("PostgreSQL cannot be reached: {why}", why=self.trouble)
                 self._retry = self._reactor.callLater(
                     retry_delay_seconds(self._failures), self._try_again
                 )
@@ -287,6 +293,7 @@ class Pool:
             if self._failures:
                 self.log.info("PostgreSQL can be reached again")
             self._failures = 0
+            self.trouble = ""
             if self._closed or not connection.alive():
                 # Killed right behind the handshake; without failures in a row, try again soon.
                 connection.close()

@@ -35,11 +35,11 @@ async def find(querier: Any, owner: Owner, cut_off_seconds: float) -> Any:
         says whether an operation of it is known.
     """
     return await querier.first(
-        "select request, status, body, headers,"
-        " status is null and created_at < now() - make_interval(secs => %s) as cut_off,"
-        " request_id, status is null and exists"
-        " (select from operation o where o.request_id = idempotency_key.request_id) as began"
-        f" from idempotency_key{_WHERE}",
+        "select found.*, cut_off and exists"
+        " (select from operation o where o.request_id = found.request_id) as began"
+        " from (select request, status, body, headers, request_id,"
+        " status is null and created_at < now() - make_interval(secs => %s) as cut_off"
+        f" from idempotency_key{_WHERE}) found",
         (cut_off_seconds, *owner),
     )
 

@@ -65,15 +65,19 @@ async def jobs_of(querier: Any, server_id: int, most: int) -> list[int]:
     return [row.job_id for row in rows]
 
 
-async def progress(querier: Any, server_id: int, request_id: str) -> Any:
+async def progress(
+    querier: Any, server_id: int | None, request_id: str, volume_id: int | None = None
+) -> Any:
     """How the operation stands that a request began, or the newest one if it began none.
 
+    :param volume_id: a volume that no server has, in place of a server.
     :return: kind, state, reason, whether it is over, whether it is later than it may be; None
         when the server never had one.
     """
     return await querier.first(
         "select kind, state, reason, finished_at is not null as over,"
         " deadline_at + make_interval(secs => %s) < now() as late from operation"
-        " where server_id = %s order by (request_id = %s) desc, id desc limit 1",
-        (_GRACE_SECONDS, server_id, request_id),
+        " where server_id = %s::bigint or (server_id is null and volume_id = %s::bigint)"
+        " order by (request_id = %s) desc, id desc limit 1",
+        (_GRACE_SECONDS, server_id, volume_id, request_id),
     )

@@ -27,8 +27,8 @@ from cyclades_tx.store.ports import delete_ports_of_server
 
 _LOCKED = (
     "select s.id, s.uuid, s.name, s.user_id, s.project_id, s.cluster_id, s.vcpus, s.memory_mib,"
-    " s.state, s.charge, s.locked, s.suspended, s.ganeti_status, s.ganeti_serial,"
-    " s.deleted_at is not null as deleted"
+    " s.state, s.charge, s.locked, s.locked_by_admin, s.suspended, s.ganeti_status,"
+    " s.ganeti_serial, s.deleted_at is not null as deleted"
     " from server s where {where} for update"
 )
 

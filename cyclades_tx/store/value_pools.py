@@ -92,12 +92,26 @@ async def release(tx: Any, pool_id: int, numbers: Collection[int]) -> None:
     )
 
 
-async def set_last(tx: Any, pool_id: int, last: int) -> None:
-    """Say where a pool ends."""
-    await tx.run("update value_pool set last_value = %s where id = %s", (last, pool_id))
+async def set_ends(tx: Any, pool_id: int, first: int, last: int) -> None:
+    """Say where a pool begins and ends; what is kept back beyond that is forgotten."""
     await tx.run(
-        "delete from reserved_value where value_pool_id = %s and value > %s", (pool_id, last)
+        "update value_pool set first_value = %s, last_value = %s where id = %s",
+        (first, last, pool_id),
     )
+    await tx.run(
+        "delete from reserved_value where value_pool_id = %s and value not between %s and %s",
+        (pool_id, first, last),
+    )
+
+
+async def rebase(tx: Any, pool_id: int, base: str, kept: Collection[int]) -> None:
+    """Have the values of a pool begin with something else.
+
+    :param kept: the numbers that are kept back from now on.
+    """
+    await tx.run("update value_pool set base = %s where id = %s", (base, pool_id))
+    await tx.run("delete from reserved_value where value_pool_id = %s", (pool_id,))
+    await reserve(tx, pool_id, kept)
 
 
 async def delete(tx: Any, pool_id: int) -> None:

@@ -17,7 +17,7 @@ from cyclades_tx.model.ids import parse_uuid
 from cyclades_tx.model.operation import PENDING, SUCCEEDED, Operation
 from cyclades_tx.model.quota import DISK, GIB
 from cyclades_tx.model.volume_keeping import KEEPING, ON_A_NODE
-from cyclades_tx.store import quotas, volumes
+from cyclades_tx.store import operations, quotas, volumes
 
 #: The kinds of operations that change a server's volumes.
 KINDS = ("attach_volume", "detach_volume", "extend_volume")
@@ -117,7 +117,8 @@ async def settled(
         # Nothing was ever sent: everything is as it was.
         if operation.kind == "attach_volume":
             await _free(tx, server, volume_id)
-        else:
+        elif operation.kind == "extend_volume" or not await operations.is_leaving(tx, server.id):
+            # What was to be taken off, or deleted, still is when its server goes.
             await set_status(tx, volume_id or 0, "in_use")
 
 
@@ -126,7 +127,9 @@ async def _free(tx: Any, server: Any, volume_id: Any) -> None:
     changed = await tx.run(
         f"update volume v set {_FREE}, status = 'available', updated_at = now(),"
         " cluster_id = case when v.initialised then s.cluster_id end,"
-        " node = case when v.initialised and t.disk_template = any(%s) then s.node end"
+        " node = case when v.initialised and t.disk_template = any(%s)"
+        # Where it was kept, as long as nobody has seen it on this server.
+        " then coalesce(v.node, s.node) end"
         " from volume_type t, server s where t.id = v.volume_type_id and s.id = v.server_id"
         " and v.id = %s and v.server_id = %s",
         (list(ON_A_NODE), volume_id, server.id),
@@ -236,17 +239,51 @@ async def restarted(tx: Any, server_id: int) -> None:
 async def to_keep(querier: Any, server_id: int) -> list[Any]:
     """The volumes of a server that must be taken off it before its instance is removed.
 
+    One that is being taken off is among them, whatever was said of the server's end.
+
     :return: their ids and what Ganeti calls their disks (its own uuid, which may be empty).
     """
     return list(
         await querier.all(
             "select v.id, v.ganeti_uuid from volume v join volume_type t on t.id = v.volume_type_id"
-            " where v.server_id = %s and not v.local and not v.delete_on_termination"
+            " where v.server_id = %s and not v.local"
+            " and (not v.delete_on_termination or v.status = 'detaching')"
             " and v.deleted_at is null and v.status <> 'deleting' and t.disk_template = any(%s)"
             " order by v.position",
             (server_id, list(KEEPING)),
         )
     )
+
+
+async def older(querier: Any, server_id: int) -> list[Any]:
+    """The volumes that a server is to have and whose disks nobody has seen on it yet.
+
+    :return: their ids and what Ganeti calls their disks (its own uuid, which may be empty).
+    """
+    return list(
+        await querier.all(
+            "select v.id, v.ganeti_uuid from volume v where v.server_id = %s and not v.local"
+            " and v.initialised and v.cluster_id is not null and v.deleted_at is null"
+            " order by v.position",
+            (server_id,),
+        )
+    )
+
+
+async def node_of_first(querier: Any, server_id: int) -> str | None:
+    """The node of the disk that a new server boots from; None: any node can have it."""
+    found: str | None = await querier.value(
+        "select v.node from volume v join volume_type t on t.id = v.volume_type_id"
+        " where v.server_id = %s and v.position = 0 and v.deleted_at is null"
+        " and t.disk_template = any(%s)",
+        (server_id, list(ON_A_NODE)),
+    )
+    return found
+
+
+async def goes_with_server(tx: Any, volume_id: int) -> None:
+    """The disk of a volume was seen on the instance of its server, which is to be removed."""
+    await tx.run("update volume set cluster_id = null, node = null where id = %s", (volume_id,))
 
 
 async def taken_off(tx: Any, server: Any, still_there: Iterable[int]) -> None:
@@ -260,13 +297,17 @@ async def taken_off(tx: Any, server: Any, still_there: Iterable[int]) -> None:
 async def server_is_gone(tx: Any, server_id: int) -> None:
     """A locked server has no instance any more: its disks went with it."""
     rows = await tx.all(
-        "select id, status, initialised, delete_on_termination from volume"
+        "select id, status, initialised, delete_on_termination, cluster_id from volume"
         " where server_id = %s and not local and deleted_at is null order by id for update",
         (server_id,),
     )
     for row in rows:
         if row.status == "attaching" and not row.initialised:
             # Nothing was ever on it: it can be attached to another server.
+            await tx.run(f"update volume set {_FREE} where id = %s", (row.id,))
+            await set_status(tx, row.id, "available")
+        elif row.status == "attaching" and row.cluster_id is not None:
+            # Its disk was never on it, and is where it was.
             await tx.run(f"update volume set {_FREE} where id = %s", (row.id,))
             await set_status(tx, row.id, "available")
         elif row.delete_on_termination or not row.initialised or row.status == "deleting":

@@ -110,13 +110,29 @@ async def insert(
     size_gib: int,
     volume_type_id: int,
     availability_zone: str | None,
+    image_uuid: str | None = None,
 ) -> tuple[int, str]:
-    """Add a volume that no cluster has yet; return its id and UUID."""
+    """Add a volume that no cluster has yet; return its id and UUID.
+
+    :param image_uuid: the image that gets on it when a server boots from it first.
+    """
     row = await tx.first(
         "insert into volume (project_id, user_id, name, description, size_gib, volume_type_id,"
-        " availability_zone, status, delete_on_termination)"
-        " values (%s, %s, %s, %s, %s, %s, %s, 'available', false) returning id, uuid::text as uuid",
-        (project_id, user_id, name, description, size_gib, volume_type_id, availability_zone),
+        " availability_zone, status, delete_on_termination, bootable, source_kind, source_uuid)"
+        " values (%(project_id)s, %(user_id)s, %(name)s, %(description)s, %(size_gib)s, %(type)s,"
+        " %(zone)s, 'available', false, %(image)s::uuid is not null,"
+        " case when %(image)s::uuid is not null then 'image' end, %(image)s::uuid)"
+        " returning id, uuid::text as uuid",
+        {
+            "project_id": project_id,
+            "user_id": user_id,
+            "name": name,
+            "description": description,
+            "size_gib": size_gib,
+            "type": volume_type_id,
+            "zone": availability_zone,
+            "image": image_uuid,
+        },
     )
     return row.id, row.uuid
 

@@ -40,6 +40,15 @@ class ClusterContract(InstanceContract):
         assert 0 < seen.memory_free_mib <= seen.memory_total_mib
         assert 0 < seen.disk_free_mib <= seen.disk_total_mib
 
+    async def test_nodes_have_what_is_summed_up(self, subject: ClusterSubject) -> None:
+        """Each by its name; those in use make the sums."""
+        nodes = await subject.cluster.nodes()
+        seen = await subject.cluster.capacity()
+        used = [node for node in nodes if not node.offline and not node.drained]
+        assert len({node.name for node in nodes}) == len(nodes) >= seen.nodes
+        assert sum(node.memory_total_mib for node in used) == seen.memory_total_mib
+        assert sum(node.cpus for node in used) == seen.cpus
+
     async def test_groups_are_named(self, subject: ClusterSubject) -> None:
         """The node groups are listed by name."""
         assert subject.group in await subject.cluster.groups()

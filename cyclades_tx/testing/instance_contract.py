@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 from cyclades_tx.ganeti.interfaces import GanetiRefused
 from cyclades_tx.model.instance import (
+    KeptDisk,
     NewDisk,
     NewNic,
     Power,
@@ -199,6 +200,68 @@ class InstanceContract:
         seen = (await subject.seen(name)).disks[1]
         assert (seen.name, seen.size_mib, seen.uuid) == (disk.name, 24, uuid)
         await subject.failed(await cluster.attach_disk(name, subject.reason(), name, False))
+
+    async def test_kept_disk_takes_the_place_of_the_only_one(self, subject: ClusterSubject) -> None:
+        """On an instance of its node where nothing was installed; new disks come behind it."""
+        cluster, disk = subject.cluster, NewDisk(subject.name("kept"), 24)
+        first = await subject.created(start=False)
+        await subject.done(await cluster.add_disk(first.name, subject.reason(), disk, False))
+        uuid = (await subject.seen(first.name)).disks[1].uuid
+        await subject.done(await cluster.detach_disk(first.name, subject.reason(), uuid, False))
+        vm = await subject.created("vm2", node=first.pnode, install=False)
+        assert (vm.power, vm.pnode) == (Power.STOPPED, first.pnode)
+        (place,) = vm.disks
+        fresh = NewDisk(subject.name("fresh"), 16)
+        wanted = (KeptDisk(uuid), fresh)
+        await subject.done(
+            await cluster.put_disks(vm.name, subject.reason(), wanted, place.name or "")
+        )
+        seen = await subject.seen(vm.name)
+        assert [(each.name, each.size_mib) for each in seen.disks] == [
+            (disk.name, 24),
+            (fresh.name, 16),
+        ]
+        assert seen.disks[0].uuid == uuid
+        await subject.done(await cluster.start_instance(vm.name, subject.reason()))
+        await subject.done(await cluster.stop_instance(vm.name, subject.reason(), 0))
+        for each in seen.disks:
+            await subject.done(
+                await cluster.detach_disk(vm.name, subject.reason(), each.uuid, False)
+            )
+        assert (await subject.seen(vm.name)).disks == ()
+
+    async def test_kept_disk_is_held_grown_and_goes_with_its_holder(
+        self, subject: ClusterSubject
+    ) -> None:
+        """By an instance that never runs, and that no policy allows or forbids."""
+        cluster, disk = subject.cluster, NewDisk(subject.name("kept"), 24)
+        first = await subject.created(start=False)
+        await subject.done(await cluster.add_disk(first.name, subject.reason(), disk, False))
+        uuid = (await subject.seen(first.name)).disks[1].uuid
+        await subject.done(await cluster.detach_disk(first.name, subject.reason(), uuid, False))
+        bare = {"nics": (), "install": False, "start": False, "within_policy": False}
+        name = (await subject.created("vm2", node=first.pnode, **bare)).name
+
+        async def hold() -> list[int]:
+            await subject.done(
+                await cluster.attach_disk(name, subject.reason(), uuid, False, within_policy=False)
+            )
+            return [each.size_mib for each in (await subject.seen(name)).disks]
+
+        assert await hold() == [16, 24]
+        await subject.done(await cluster.grow_disk(name, subject.reason(), 1, 48))
+        await subject.done(
+            await cluster.detach_disk(name, subject.reason(), uuid, False, within_policy=False)
+        )
+        assert await hold() == [16, 48]
+        await subject.done(await cluster.remove_instance(name, subject.reason(), 0))
+        await subject.failed(await cluster.attach_disk(first.name, subject.reason(), uuid, False))
+
+    async def test_instance_on_an_unknown_node_is_not_made(self, subject: ClusterSubject) -> None:
+        """The job says so."""
+        new = subject.new(node="nowhere.test", install=False)
+        await subject.failed(await subject.cluster.create_instance(new, subject.reason()))
+        assert await subject.cluster.instance(new.name) is None
 
     async def test_tags_come_and_go(self, subject: ClusterSubject) -> None:
         """Tags are added and removed; Ganeti's characters only."""

@@ -1,4 +1,4 @@
-"""What all tests of the API share: strict replies, and the real application."""
+"""What all tests of the API share: strict replies, the real application, and other people."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from cyclades_tx.model.who import ADMIN, Who
+from cyclades_tx.testing import builders
 from tests.api.application import Application
 from tests.api.strict import StrictReplies
 
@@ -32,3 +34,15 @@ async def application(dsn: str, tmp_path: Path) -> Any:
     await running.start()
     yield running
     await running.stop()
+
+
+@pytest_twisted.async_fixture
+async def stranger(database: Any) -> Who:
+    """Somebody of another project."""
+    return await builders.somebody(database)
+
+
+@pytest_twisted.async_fixture
+async def admin(database: Any) -> Who:
+    """An administrator, in a project of his own."""
+    return await builders.somebody(database, ADMIN)

@@ -96,3 +96,5 @@ def test_image_s_page_cannot_be_broken_out_of() -> None:
     assert kind.startswith("text/html")
     assert b"<h1>404 Not Found</h1>" in body
     assert b"<script>" not in body
+    # As clients show it, who take the tags away and nothing more.
+    assert b"&lt;script&gt;'\"&amp;" in body

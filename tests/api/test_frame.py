@@ -202,6 +202,20 @@ async def test_a_body_is_json_that_fits(stage: Stage, body: bytes, kind: str, st
 
 
 @pytest.mark.parametrize(
+    ("encoding", "status"), [("gzip", 415), ("br, gzip", 415), ("identity", 202), ("", 202)]
+)
+async def test_a_packed_body_is_named_as_what_it_is(
+    stage: Stage, encoding: str, status: int
+) -> None:
+    """Not told to be bad JSON."""
+    answer = await stage.wire.ask(
+        "/compute/things", somebody(MEMBER), method="POST", body=b'{"a": 1}',
+        headers={"Content-Type": "application/json", "Content-Encoding": encoding},
+    )  # fmt: skip
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
     ("query", "status"), [("?a=1&a=2", 200), ("", 200), ("?a=%FF", 400), ("?a=%00", 400)]
 )
 async def test_a_query_is_text(stage: Stage, query: str, status: int) -> None:

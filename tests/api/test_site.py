@@ -10,6 +10,7 @@ from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -153,6 +154,91 @@ def test_an_answer_is_its_head_and_its_body() -> None:
     assert lines[-2:] == [b"", b""]
     assert body == b"a" * MUCH
     assert wire.SEND_LIMIT >= MUCH
+
+
+class Where(Resource):
+    """Says which path it was asked for."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        return b"at " + bytes(request.uri)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://cloud.example:8774/compute/v2.1/?a=b", b"/compute/v2.1/?a=b"),
+        (b"HTTPS://cloud.example/", b"/"),
+        (b"http://cloud.example", b"/"),
+        (b"http://cloud.example?a=b", b"/?a=b"),
+        (b"/http://cloud.example/x", b"/http://cloud.example/x"),
+        (b"//compute/v2.1", b"//compute/v2.1"),
+    ],
+    ids=["whole", "upper-case", "bare", "query", "in-a-path", "two-slashes"],
+)
+def test_request_that_is_written_for_a_proxy_means_the_same(target: bytes, path: bytes) -> None:
+    """As RFC 9112 (3.2.2) wants it of every server."""
+    channel: Any = ApiSite(Where(), LIMIT).buildProtocol(None)
+    wire = Wire()
+    channel.makeConnection(wire)
+    channel.dataReceived(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    channel.connectionLost(Failure(ConnectionDone()))
+    assert wire.pieces[-1] == b"at " + path
+
+
+class Closing(Wire):
+    """Notices its end at once."""
+
+    def abortConnection(self) -> None:
+        """End."""
+        self.loseConnection()
+
+
+def slow_channel(clock: Clock) -> tuple[Any, Closing]:
+    """A connection of a site that gives each request a minute."""
+    site = ApiSite(Where(), LIMIT, timeout=60, reactor=clock)
+    channel: Any = site.buildProtocol(None)
+    wire = Closing()
+    channel.makeConnection(wire)
+    return channel, wire
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [(b"", b"G"), (b"GET / HTTP/1.1\r\n", b"X-A: b\r\n"),
+     (b"POST / HTTP/1.1\r\nContent-Length: 90\r\n\r\n", b"a")],
+    ids=["line", "headers", "body"],
+)  # fmt: skip
+def test_request_that_comes_bit_by_bit_has_its_time(first: bytes, more: bytes) -> None:
+    """However often something comes, it ends."""
+    clock = Clock()
+    channel, wire = slow_channel(clock)
+    channel.dataReceived(first)
+    for _ in range(12):
+        channel.dataReceived(more)
+        assert not wire.disconnecting
+        clock.advance(5)
+    assert b"".join(wire.pieces).startswith(b"HTTP/1.1 408 ")
+    assert wire.disconnecting
+    channel.dataReceived(b"\r\n\r\n")
+    channel.connectionLost(Failure(ConnectionDone()))
+    assert len(wire.pieces) == 1
+    assert clock.getDelayedCalls() == []
+
+
+def test_request_in_pieces_is_answered_and_the_next_one_has_its_own_time() -> None:
+    """A connection may live on as long as its requests come."""
+    clock = Clock()
+    channel, wire = slow_channel(clock)
+    for number in range(5):
+        channel.dataReceived(b"GET /%d HTTP/1.1\r\nHo" % number)
+        clock.advance(40)
+        channel.dataReceived(b"st: x\r\n\r\n")
+        assert wire.pieces[-1] == b"at /%d" % number
+    assert not wire.disconnecting
+    channel.connectionLost(Failure(ConnectionDone()))
+    assert clock.getDelayedCalls() == []
 
 
 def test_nothing_but_http_1_is_agreed_on() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
@@ -397,7 +396,7 @@ async def test_a_viewer_that_stops_reading_costs_little_memory(proxy: Proxy) -> 
         return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
     def is_paused(transport: Any) -> bool:
-        return transport not in reactor.getReaders()
+        return transport not in transport.reactor.getReaders()
 
     await until(lambda: is_paused(far), "the screen waits for the viewer")
     assert relay.bytes_out < blocks * len(block)
@@ -414,6 +413,30 @@ async def test_a_viewer_that_stops_reading_costs_little_memory(proxy: Proxy) -> 
     assert received < len(wire.received) and not any(flooding[0].received)
 
 
+async def test_a_viewer_over_tls_that_stops_reading_costs_little_memory(proxy: Proxy) -> None:
+    """Neither what is to be encrypted piles up, nor what is."""
+    screen = MemoryScreen()
+    size = 60 * MEBIBYTE
+
+    async def flood(wire: Wire) -> None:
+        wire.write(bytes(size))
+
+    screen.then = flood
+    proxy.ticket(proxy.show(screen))
+    wire = await proxy.dial(proxy.open_port(tls=certificate()))
+    await log_in(wire, 8, PASSWORD, tls=True)
+    wire.transport.pauseProducing()
+    (relay,) = proxy.consoles._relays.values()
+    near, far = relay.viewer.transport, relay.screen.transport  # type: ignore[union-attr]
+    await until(lambda: far not in far.reactor.getReaders(), "the screen waits")
+    held = len(near.dataBuffer) - near.offset + near._tempDataLen
+    held += sum(map(len, near.protocol._appSendBuffer))
+    assert held < MEBIBYTE
+    assert relay.bytes_out < size
+    wire.transport.resumeProducing()
+    await until(lambda: len(wire.received) == size, "everything is there")
+
+
 async def test_a_viewer_that_stops_reading_does_not_hold_the_end(proxy: Proxy) -> None:
     """It is given a while for the last bytes, and no more."""
     screen = MemoryScreen()
@@ -426,7 +449,7 @@ async def test_a_viewer_that_stops_reading_does_not_hold_the_end(proxy: Proxy) -
     wire.transport.pauseProducing()
     (relay,) = proxy.consoles._relays.values()
     far = relay.screen.transport  # type: ignore[union-attr]
-    await until(lambda: far not in reactor.getReaders(), "the screen waits")
+    await until(lambda: far not in far.reactor.getReaders(), "the screen waits")
     proxy.consoles.cut(number, Reason.CLOSED)
     proxy.clock.pump([5.0] * 3)
     await until(lambda: not proxy.consoles._connections, "both are closed")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from klein import Klein
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import (
@@ -22,7 +23,7 @@ from wsproto.events import (
 
 from cyclades_tx.api.site import ApiSite
 from cyclades_tx.console.interfaces import SENTENCES, Reason
-from cyclades_tx.console.websocket import ConsoleSocket
+from cyclades_tx.console.websocket import ConsoleSocket, WebSocketViewer
 from tests.console.peers import (
     HEIGHT,
     NAME,
@@ -348,8 +349,6 @@ async def test_frames_that_are_none(cloud: Cloud, raw: bytes) -> None:
 
 async def test_a_browser_that_stops_reading(cloud: Cloud) -> None:
     """The screen waits for it; what is held in between is little."""
-    from twisted.internet import reactor
-
     screen = MemoryScreen()
     size = 60 * 1_048_576
 
@@ -364,7 +363,7 @@ async def test_a_browser_that_stops_reading(cloud: Cloud) -> None:
     (relay,) = cloud.proxy.consoles._relays.values()
     assert relay.screen is not None
     near, far = relay.viewer.transport, relay.screen.transport
-    await until(lambda: far not in reactor.getReaders(), "the screen waits")
+    await until(lambda: far not in far.reactor.getReaders(), "the screen waits")
     assert len(near.dataBuffer) - near.offset + near._tempDataLen < 1_048_576
     assert relay.bytes_out < size
     browser.wire.transport.resumeProducing()
@@ -436,6 +435,110 @@ async def test_pings_of_the_browser_are_answered(cloud: Cloud) -> None:
     browser.say(Ping(b"hello"))
     await until(lambda: answers, "an answer")
     assert isinstance(answers[0], Pong) and answers[0].payload == b"hello"
+
+
+@pytest.mark.parametrize("event", [Ping(b"x"), Pong(b"x")], ids=["pings", "pongs"])
+async def test_strangers_who_send_many_frames_are_left(cloud: Cloud, event: Event) -> None:
+    """However small they are: each takes time; nor are they heard while they are shown out."""
+    browser = await cloud.browse(None)
+    many = browser.frames.send(event) * 50
+    browser.wire.write(many)
+    await until(lambda: viewer_of(cloud)._early_frames == 50, "they are heard")
+    browser.wire.write(many * 200)
+    cloud.proxy.clock.advance(0)
+    assert (await browser.why())[:2] == (4000, Reason.VIEWER_SPEAKS_NOT)
+    browser = await cloud.browse("unknown")
+    await until(lambda: browser.ended, "it is refused")
+    browser.wire.write(b"\x89\x80\0\0\0\0" * 5000)
+    await until(lambda: browser.gone, "the connection is closed")
+
+
+async def test_many_frames_of_a_session_are_heard_in_turns(cloud: Cloud) -> None:
+    """Nothing of them is lost, and the reactor does other work between them."""
+    screen = MemoryScreen()
+    typed: list[Wire] = []
+
+    async def listen(wire: Wire) -> None:
+        typed.append(wire)
+
+    screen.then = listen
+    cloud.ticket(screen)
+    browser = await cloud.browse()
+    await log_in(browser)
+    await until(lambda: typed, "the screen is there")
+    viewer = viewer_of(cloud)
+    keys = b"".join(browser.frames.send(BytesMessage(bytes([each % 256]))) for each in range(5000))
+    browser.wire.write(keys + browser.frames.send(Ping()) * 3000)
+    wanted = bytes(each % 256 for each in range(5000))
+    await until(lambda: len(typed[0].received), "the first are there")
+    await turn()
+    heard = len(typed[0].received)
+    assert heard <= 64 and viewer._next_turn is not None
+    turns = []
+    hear = viewer._hear
+
+    def counted() -> None:
+        before = viewer._relay.bytes_in
+        hear()
+        turns.append(viewer._relay.bytes_in - before)
+
+    viewer._hear = counted
+    while len(typed[0].received) < len(wanted):
+        cloud.proxy.clock.advance(0)
+        await turn()
+    assert typed[0].received == wanted
+    assert max(turns) <= 64 and sum(turns) >= len(wanted) - heard - 64
+    while viewer._next_turn is not None or viewer.transport not in reactor.getReaders():  # type: ignore[attr-defined]
+        cloud.proxy.clock.advance(0)
+        await turn()
+    # All is well after that.
+    browser.write(b"after")
+    await until(lambda: typed[0].received.endswith(b"after"), "it goes on")
+
+
+async def test_pings_of_a_browser_that_stops_reading_are_not_answered(cloud: Cloud) -> None:
+    """Or their answers would pile up."""
+    screen = MemoryScreen()
+
+    async def flood(wire: Wire) -> None:
+        wire.write(bytes(60 * 1_048_576))
+
+    screen.then = flood
+    number = cloud.ticket(screen)
+    browser = await cloud.browse()
+    await log_in(browser)
+    browser.wire.transport.pauseProducing()
+    viewer = viewer_of(cloud)
+    near = viewer.transport
+    seen: list[int] = []
+
+    def stands_still() -> bool:
+        # The kernel takes more and more for a while.
+        seen.append(viewer._relay.bytes_out if near.producerPaused else -len(seen))
+        return len(seen) > 100 and len(set(seen[-100:])) == 1
+
+    await until(stands_still, "nothing goes any more")
+    answers: list[Event] = []
+    send = viewer._connection.send
+    viewer._connection.send = lambda event: answers.append(event) or send(event)
+    for _ in range(3000):
+        browser.wire.write(browser.frames.send(Ping(b"x" * 125)))
+    browser.write(b"the last")
+    while not screen.connections[0].received.endswith(b"the last"):
+        cloud.proxy.clock.advance(0)
+        await turn()
+    assert not answers
+    cloud.proxy.consoles.cut(number, Reason.CLOSED)
+    cloud.proxy.clock.pump([5.0] * 3)
+    await until(lambda: not cloud.proxy.consoles._connections, "both are closed")
+
+
+def viewer_of(cloud: Cloud) -> Any:
+    """The only browser's connection, at the proxy."""
+    (found,) = [
+        each for each in cloud.proxy.consoles._connections if isinstance(each, WebSocketViewer)
+    ]
+    return found
 
 
 async def test_strangers_are_few(make_proxy: Any) -> None:

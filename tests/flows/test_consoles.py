@@ -308,6 +308,23 @@ async def test_sessions_of_a_dead_process_end(driven: Any, server: str) -> None:
     assert (await events(driven))[-1] == ("console.ended", "fault")
 
 
+async def test_sessions_that_ended_long_ago_go_some_at_a_time(driven: Any, server: str) -> None:
+    """What is open, or has ended a short while ago, stays."""
+    database = driven.database
+    for _ in range(5):
+        await driven.world.consoles.ask(driven.who, server, NOVNC, "req-1")
+    await database.run(
+        "update console_session set created_at = now() - interval '40 days', ended_at = case"
+        " when id = (select max(id) from console_session) then now()"
+        " else now() - interval '31 days' end, reason = 'closed'"
+    )
+    left = []
+    for _ in range(3):
+        await database.transaction(lambda tx: consoles.sweep(tx, 1.0, 1.0, 30 * 86_400.0, 3))
+        left.append(await database.value("select count(*) from console_session"))
+    assert left == [2, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("address", "host", "may"),
     [
@@ -347,6 +364,15 @@ async def _disabled(cloud: Any, server: str) -> None:
     await cloud.world.people.update_user(cloud.who.user_id, {"enabled": False})
 
 
+async def _project_disabled(cloud: Any, server: str) -> None:
+    await cloud.world.people.update_project(cloud.who.project_id, {"enabled": False})
+
+
+async def _role_removed(cloud: Any, server: str) -> None:
+    for role in cloud.who.roles:
+        await cloud.world.people.remove_role(cloud.who.user_id, cloud.who.project_id, role)
+
+
 async def _closed(cloud: Any, server: str) -> None:
     number = await cloud.database.value("select id from console_session where ended_at is null")
     assert await cloud.world.consoles.close(number) == "open"
@@ -360,6 +386,8 @@ async def _closed(cloud: Any, server: str) -> None:
         (_stopped, Reason.STOPPED),
         (_moved, Reason.MOVED),
         (_disabled, Reason.RIGHT_LOST),
+        (_project_disabled, Reason.RIGHT_LOST),
+        (_role_removed, Reason.RIGHT_LOST),
         (_closed, Reason.CLOSED),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import psycopg2
@@ -346,8 +347,8 @@ async def test_without_a_database_everything_waits(stage: Stage) -> None:
     stage.database.fail = away
     stage.consumer.start()
     await stage.send(*(stage.message(jobId=number) for number in range(1, 11)))
-    await stage.sleep(0.8)
-    assert 2 <= len(tries) <= 4
+    await stage.until(lambda: len(tries) > 2, "it has tried again")
+    assert all(later - earlier > 0.1 for earlier, later in pairwise(tries))
     assert stage.left("cyclades-tx.snf.op") == 10
     assert stage.consumer.paused
     stage.database.fail = lambda: None
@@ -581,7 +582,7 @@ async def test_the_delay_is_measured_and_never_negative(stage: Stage) -> None:
     await stage.until_empty()
     ahead, behind = sorted(stage.books.delays)
     assert ahead == 0.0
-    assert 4.0 < behind < 15.0
+    assert 4.0 < behind < 300.0
 
 
 async def test_old_facts_are_swept_out(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -591,8 +592,8 @@ async def test_old_facts_are_swept_out(stage: Stage, monkeypatch: pytest.MonkeyP
     await stage.send(stage.message())
     await stage.until_empty()
     await stage.real.run("update job_fact set created_at = now() - interval '1 day'")
-    await stage.sleep(0.2)
-    assert await stage.rows() == []
+    while await stage.rows():
+        await stage.sleep(0.02)
 
 
 async def test_the_deep_look_tells_what_keeps_messages_from_coming(stage: Stage) -> None:

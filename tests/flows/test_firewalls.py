@@ -13,6 +13,7 @@ from cyclades_tx.flows.ports import WantedPort
 from cyclades_tx.flows.security_groups import WantedGroup, WantedRule
 from cyclades_tx.flows.subnets import WantedSubnet
 from cyclades_tx.ganeti.simulator.behaviors import Misbehavior
+from cyclades_tx.model.firewall import MOST_TRIES
 from cyclades_tx.model.firewall_rule import RuleWords
 from tests.loops.cloud import Cloud
 
@@ -241,3 +242,36 @@ async def test_tag_that_an_operator_sets_stands_until_the_rules_change(walled: A
     assert await walls(walled, server) == ["limited"]
     await walled.world.security_groups.add_to_server(walled.who, server, walled.closed)
     assert await walls(walled, server) == [None]
+
+
+async def outcomes(cloud: Cloud, server: str) -> list[str]:
+    """How the operations that set a server's tags have ended."""
+    return [row.state for row in await cloud.operations(server) if row.kind == "firewall"]
+
+
+async def test_failed_job_is_tried_again(walled: Any) -> None:
+    """Also the removal of a tag; meanwhile nothing of the server's is a conflict."""
+    server = await walled.active(security_groups=(walled.closed,))
+    walled.ganeti.misbehave(Misbehavior.FAIL_JOB, times=2, methods=("PUT",), path="/tags")
+    walled.ganeti.misbehave(Misbehavior.FAIL_JOB, times=1, methods=("DELETE",), path="/tags")
+    await let_in(walled, "tcp", 22)
+    assert await walls(walled, server) == ["limited"]
+    assert await outcomes(walled, server) == ["failed", "failed", "failed", "succeeded"]
+
+
+async def test_tries_are_bounded_and_a_new_wish_begins_anew(walled: Any) -> None:
+    """The server is left as it is, and can still be changed."""
+    server = await walled.active(security_groups=(walled.closed,))
+    walled.ganeti.misbehave(Misbehavior.FAIL_JOB, path="/tags")
+    await let_in(walled, "tcp", 22)
+    assert await walls(walled, server) == ["protected"]
+    assert await outcomes(walled, server) == ["failed"] * MOST_TRIES
+    ping = await let_in(walled, "icmp")
+    assert await walls(walled, server) == ["protected"]
+    assert len(await outcomes(walled, server)) == MOST_TRIES + 1, "one try of each further wish"
+    walled.ganeti.behave()
+    await walled.world.security_groups.delete_rule(walled.who, ping)
+    assert await walls(walled, server) == ["limited"]
+    await walled.world.servers.stop(walled.who, server, "req-stop")
+    await walled.settled()
+    assert (await walled.row(server)).state == "stopped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet.defer import DeferredList, ensureDeferred
 
@@ -24,6 +25,11 @@ POOL = "192.0.2.64/26"
 @pytest_twisted.async_fixture
 async def public(driven: Cloud) -> Any:
     """A driven cloud whose cluster changes running machines, and an external network."""
+    return await with_pool(driven)
+
+
+async def with_pool(driven: Cloud) -> Any:
+    """The same cloud, with an external network."""
     await driven.database.run("update cluster set hotplug = true")
     row = await driven.world.networks.create(
         None,
@@ -333,3 +339,32 @@ async def test_server_that_goes_tells_of_its_floating_ip(public: Any) -> None:
     assert (after.port, after.extra_id) == (None, None)
     assert after.revision > before.revision
     assert await public.database.value(told, (uuid,)) == count + 1
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["waits", "runs"])
+async def test_given_back_with_its_server_s_end_right_behind_it_is_gone(
+    make_cloud: Any, sent: bool
+) -> None:
+    """As sdk's ``delete_server(delete_ips=True)`` does: the wish to take it off is overtaken."""
+    cloud = make_cloud()
+    await cloud.equip(job_seconds=0.5 if sent else 0.02)
+    await cloud.drive()
+    await with_pool(cloud)
+    server = await cloud.active()
+    uuid = await reserve(cloud)
+    await put(cloud, uuid, await port_of(cloud, server))
+    await cloud.settled()
+    if not sent:
+        await cloud.stop()
+    await cloud.world.floating_ips.delete(cloud.who, uuid, "req-delete")
+    if sent:
+        await cloud.until_operation(server, "submitted")
+    await cloud.world.servers.delete(cloud.who, server, "req-delete")
+    await refused(NotFound, cloud.world.floating_ips.delete(cloud.who, uuid, "req-again"))
+    if not sent:
+        await cloud.drive()
+    await cloud.settled()
+    assert await cloud.state(server) == ("deleted", "none")
+    assert await floating(cloud, uuid) is None
+    assert await cloud.used(FLOATING_IP) == 0
+    await check(cloud)

@@ -115,6 +115,23 @@ async def test_deleted_port_of_a_server_is_detached_first(plugged: Any) -> None:
     await plugged.check_books()
 
 
+async def test_port_that_was_deleted_goes_with_its_server(cloud: Cloud) -> None:
+    """Also when the server's end comes before its interface was removed."""
+    await cloud.drive()
+    await cloud.database.run("update cluster set hotplug = true")
+    server = await cloud.active()
+    uuid = await a_port(cloud, cloud.network)
+    await attach(cloud, server, port_ref=uuid)
+    await cloud.settled()
+    await cloud.stop()
+    await cloud.world.ports.delete(cloud.who, uuid, "req-delete")
+    await cloud.world.servers.delete(cloud.who, server, "req-delete")
+    await cloud.drive()
+    await cloud.settled()
+    assert await port(cloud, uuid) is None
+    await cloud.check_books()
+
+
 async def test_port_that_could_not_be_detached_is_not_deleted_later(plugged: Any) -> None:
     """The wish ends with its failure; the port is the user's as before."""
     server = await plugged.active()

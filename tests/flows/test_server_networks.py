@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import pytest_twisted
 from msgspec.structs import force_setattr
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
 from cyclades_tx.errors import BadRequest, Conflict, Unavailable
 from cyclades_tx.flows.floating_ips import WantedFloatingIp
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
+from cyclades_tx.flows.server_networks import ServerNetworks
 from cyclades_tx.model.server import WantedNic
 from tests.loops.cloud import Cloud, refused
 
@@ -156,6 +158,82 @@ async def test_default_network_is_like_one_that_was_asked_for(make: Any) -> None
         else:
             await refused(error, cloud.create("b", networks=None))
     await cloud.check_books()
+
+
+async def at_once(cloud: Cloud, count: int, monkeypatch: Any, **wanted: Any) -> list[Any]:
+    """Ask for servers whose networks are all looked up before any of them is written down."""
+    chosen = ServerNetworks.chosen
+    waiting: list[Deferred[None]] = []
+    looked: list[int] = []
+
+    async def together(flow: Any, *arguments: Any) -> Any:
+        found = await chosen(flow, *arguments)
+        looked.append(1)
+        if len(looked) < count:
+            waiting.append(Deferred())
+            await waiting[-1]
+        while waiting:
+            waiting.pop().callback(None)
+        return found
+
+    monkeypatch.setattr(ServerNetworks, "chosen", together)
+    asked = [ensureDeferred(cloud.create(f"s{number}", **wanted)) for number in range(count)]
+    return [result for _, result in await DeferredList(asked, consumeErrors=True)]
+
+
+async def test_network_that_fills_up_meanwhile_is_passed_by(make: Any, monkeypatch: Any) -> None:
+    """Two see the last address of one; the second gets the next network of the entry."""
+    cloud = await make(forced_networks=[[IPV4, IPV6]])
+    networks = [
+        await outside(cloud, cidr) for cidr in ("192.0.2.0/30", "192.0.2.4/30", "2001:db8::/64")
+    ]
+    servers = await at_once(cloud, 3, monkeypatch, networks=())
+    await cloud.settled()
+    found = [(await nics(cloud, server))[0][0] for server in servers]
+    assert sorted(found) == sorted(network.uuid for network in networks)
+    await cloud.check_books()
+
+
+async def test_last_address_of_all_goes_to_one(make: Any, monkeypatch: Any) -> None:
+    """And the others are told what they are told when it is gone already."""
+    cloud = await make(forced_networks=[IPV4])
+    await outside(cloud, "192.0.2.0/30")
+    results = await at_once(cloud, 3, monkeypatch, networks=())
+    refusals = [result for result in results if not isinstance(result, str)]
+    assert [type(each.value) for each in refusals] == [Unavailable] * 2
+    await cloud.settled()
+    assert await cloud.used("cyclades.vm") == 1
+    await cloud.check_books()
+
+
+async def test_default_that_fills_up_meanwhile_is_passed_by(make: Any, monkeypatch: Any) -> None:
+    """Of floating IPs and of networks; one that was asked for by name is not exchanged."""
+    cloud = await make(default_networks=[[IPV4, IPV6]])
+    public = await outside(cloud, "192.0.2.0/29")
+    six = await outside(cloud, "2001:db8::/64")
+    await cloud.world.floating_ips.create(cloud.who, WantedFloatingIp(public.uuid), "req-f")
+    servers = await at_once(cloud, 2, monkeypatch, networks=None)
+    await cloud.settled()
+    found = [(await nics(cloud, server))[0][0] for server in servers]
+    assert sorted(found) == sorted([public.uuid, six.uuid])
+    monkeypatch.undo()
+    small = await cloud.a_network("10.9.0.0/30")
+    results = await at_once(cloud, 2, monkeypatch, networks=(WantedNic(small),))
+    refusals = [result for result in results if not isinstance(result, str)]
+    assert [each.value.reason for each in refusals] == ["IpAddressGenerationFailure"]
+    await cloud.settled()
+
+
+async def test_several_servers_share_what_is_left(make: Any) -> None:
+    """All of one request are on one network; where it has too few addresses, on the next."""
+    cloud = await make(forced_networks=[IPV4])
+    await outside(cloud, "192.0.2.0/30")
+    wide = await outside(cloud, "198.51.100.0/29")
+    new = {"networks": (), "min_count": 2, "max_count": 2}
+    first = await cloud.create("many", **new)
+    await cloud.settled()
+    assert [each[0] for each in await nics(cloud, first)] == [wide.uuid]
+    assert await cloud.used("cyclades.vm") == 2
 
 
 @pytest.mark.parametrize("entry", ["x", "SNF:ANY", "", "SNF:ANY_PUBLIC_IPV5", ["x"]])

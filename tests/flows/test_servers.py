@@ -85,6 +85,9 @@ async def test_a_creation_that_fits_nowhere_has_each_cluster_s_reason(make_cloud
     error = await refused(NoCapacity, cloud.create())
     assert "c1: it is drained" in error.message
     assert "c2: 7 MiB of memory are free" in error.message
+    # Beyond the quota as well it fails for that: its owner can do something about it.
+    await cloud.database.run("update holding set maximum = 0 where resource = %s", (quota.RAM,))
+    await refused(OverQuota, cloud.create())
     assert await cloud.database.value("select count(*) from server") == 0
 
 
@@ -534,6 +537,31 @@ async def test_strangers_readers_and_the_locked_out_change_nothing(driven: Cloud
     assert await driven.state(uuid) == ("stopped", "off")
     assert await quota_used(driven, admin.project_id) == 0
     await driven.check_books()
+
+
+async def test_what_an_administrator_has_locked_stays_locked_for_its_owner(driven: Cloud) -> None:
+    """As in Nova: neither unlocked nor locked anew; the owner's own lock an administrator ends."""
+    flow, owner = driven.world.servers, driven.who
+    uuid = await driven.active()
+    admin = await driven.somebody(ADMIN)
+    assert admin.project_id != owner.project_id
+
+    async def locks() -> tuple[bool, bool, str | None]:
+        row = await driven.database.first(
+            "select locked, locked_by_admin, locked_reason from server where uuid = %s", (uuid,)
+        )
+        return row.locked, row.locked_by_admin, row.locked_reason
+
+    await flow.lock(admin, uuid, "maintenance")
+    await refused(Forbidden, flow.unlock(owner, uuid))
+    await flow.lock(owner, uuid, "mine")
+    assert await locks() == (True, True, "maintenance")
+    await flow.unlock(admin, uuid)
+    assert await locks() == (False, False, None)
+    await flow.lock(owner, uuid, "mine")
+    assert await locks() == (True, False, "mine")
+    await flow.unlock(admin, uuid)
+    assert await locks() == (False, False, None)
 
 
 async def quota_used(cloud: Cloud, project_id: str | None) -> int:

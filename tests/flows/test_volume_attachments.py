@@ -353,6 +353,31 @@ async def test_whoever_insists_deletes_a_volume_on_its_server(plugged: Any) -> N
     await check(plugged)
 
 
+async def test_deletion_waits_for_a_disk_that_is_still_being_put_on(plugged: Any) -> None:
+    """By a job that outlives its attachment: else the disk would go with the instance."""
+    server, uuid = await plugged.active(), await a_volume(plugged)
+    await attach(plugged, server, uuid)
+    await plugged.settled()
+    await detach(plugged, server, uuid)
+    plugged.ganeti.queue._seconds = {"default": 0.02, "OP_INSTANCE_SET_PARAMS": 4.0}
+    await attach(plugged, server, uuid)
+
+    async def putting_on() -> bool:
+        return bool((await plugged.operations(server))[-1].state == "submitted")
+
+    await plugged.until(putting_on, "the disk is being put on")
+    await plugged.database.run("update operation set deadline_at = now() where state = 'submitted'")
+    await plugged.settled()
+    plugged.ganeti.queue._seconds = {"default": 0.02}
+    await plugged.world.servers.delete(plugged.who, server, "req-delete")
+    await plugged.settled()
+    row = await volume(plugged, uuid)
+    assert (row.status, row.ganeti_uuid in plugged.ganeti.inventory.detached) == (
+        "available", True,
+    )  # fmt: skip
+    await check(plugged)
+
+
 async def test_deletion_of_a_server_cancels_an_attachment_that_waits(cloud: Cloud) -> None:
     """Nothing was sent: the volume is free."""
     await cloud.drive()
@@ -366,6 +391,30 @@ async def test_deletion_of_a_server_cancels_an_attachment_that_waits(cloud: Clou
     await cloud.drive()
     await cloud.settled()
     assert (await volume(cloud, uuid)).status == "available"
+    await check(cloud)
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["taken-off", "deleted"])
+async def test_what_was_wished_of_a_volume_holds_when_its_server_goes(
+    cloud: Cloud, forced: bool
+) -> None:
+    """One that was taken off is kept, although it would go with the server; one deleted is gone."""
+    await cloud.drive()
+    await cloud.database.run("update cluster set hotplug = true")
+    server = await cloud.active()
+    uuid = await attached(cloud, server, delete_on_termination=not forced)
+    await cloud.stop()
+    volumes = cloud.world.volume_attachments
+    if forced:
+        await volumes.delete(cloud.who, uuid, "req-force")
+    else:
+        await volumes.detach(cloud.who, server, uuid, "req-detach")
+    await cloud.world.servers.delete(cloud.who, server, "req-delete")
+    await cloud.drive()
+    await cloud.settled()
+    row = await volume(cloud, uuid)
+    assert row.status == ("deleted" if forced else "available")
+    assert len(cloud.ganeti.inventory.detached) == (not forced)
     await check(cloud)
 
 

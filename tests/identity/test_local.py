@@ -9,6 +9,7 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 
 from cyclades_tx.errors import TooManyRequests, Unauthorized
 from cyclades_tx.flows.application_credentials import NewCredential
+from cyclades_tx.identity import local
 from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.logins import (
     UNSCOPED,
@@ -389,3 +390,13 @@ async def test_sweeping_removes_what_is_over_and_nothing_else(world: Any) -> Non
     assert await world.identity.sweep() == (1, 1)
     assert await world.identity.sweep() == (0, 0)
     assert (await world.identity.authenticate(kept.token)).user_name == "demo"
+
+
+async def test_sweeping_does_not_stop_after_the_first_rows(world: Any, monkeypatch: Any) -> None:
+    """However many have expired since the last time, none is left."""
+    monkeypatch.setattr(local, "SWEEP_ROWS", 2)
+    await world.person("demo")
+    for _ in range(5):
+        await world.log_in("demo")
+    await world.database.run("update token set expires_at = now()")
+    assert await world.identity.sweep() == (5, 0)

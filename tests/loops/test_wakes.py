@@ -199,13 +199,23 @@ async def test_another_cluster_wakes_nobody(slow: Cloud, monkeypatch: pytest.Mon
     assert asked == []
 
 
+async def asked_until(cloud: Cloud, uuid: str, state: str, charge: str) -> None:
+    """Have the cluster asked for its jobs until a server rests somewhere."""
+
+    async def there() -> bool:
+        cloud.drive_of(cloud.cluster_id).work.watch._ask_now()
+        return await cloud.state(uuid) == (state, charge)
+
+    await cloud.until(there, f"the server is {state} and charged {charge}")
+
+
 async def test_a_forged_success_closes_no_operation(
     make_cloud: Callable[..., Cloud], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job runs: the cluster says so, and its own word ends it later."""
     monkeypatch.setattr(cloud_module, "CONFIG", cloud_module.CONFIG.replace(FAST, SLOW))
     cloud = make_cloud()
-    await cloud.equip(job_seconds={"default": 0.02, "OP_INSTANCE_SHUTDOWN": 0.8})
+    await cloud.equip(job_seconds={"default": 0.02, "OP_INSTANCE_SHUTDOWN": 3.0})
     await cloud.drive()
     row = await active(cloud)
     await cloud.world.servers.stop(cloud.who, str(row.uuid), "r")
@@ -214,9 +224,7 @@ async def test_a_forged_success_closes_no_operation(
     await cloud.sleep(0.2)
     assert await cloud.state(str(row.uuid)) == ("active", "on")
     assert (await cloud.operations(str(row.uuid)))[-1].state == "submitted"
-    await cloud.sleep(0.8)
-    cloud.drive_of(cloud.cluster_id).work.watch._ask_now()
-    await cloud.until_state(str(row.uuid), "stopped", "off")
+    await asked_until(cloud, str(row.uuid), "stopped", "off")
     await cloud.check_books()
 
 
@@ -226,7 +234,7 @@ async def test_a_forged_end_of_a_removal_deletes_nothing(
     """The cluster itself is asked, and says that the job runs."""
     monkeypatch.setattr(cloud_module, "CONFIG", cloud_module.CONFIG.replace(FAST, SLOW))
     cloud = make_cloud()
-    await cloud.equip(job_seconds=0.5)
+    await cloud.equip(job_seconds={"default": 0.02, "OP_INSTANCE_REMOVE": 3.0})
     await cloud.drive()
     row = await active(cloud)
     await cloud.world.servers.delete(cloud.who, str(row.uuid), "r")
@@ -236,10 +244,7 @@ async def test_a_forged_end_of_a_removal_deletes_nothing(
     assert await cloud.state(str(row.uuid)) == ("active", "on")
     assert cloud.instance(row) in cloud.ganeti.instances
     # The first word about the job was false, so its messages are not believed any more.
-    cloud.drive_of(cloud.cluster_id).work.watch._ask_now()
-    await cloud.sleep(0.6)
-    cloud.drive_of(cloud.cluster_id).work.watch._ask_now()
-    await cloud.until_state(str(row.uuid), "deleted", "none")
+    await asked_until(cloud, str(row.uuid), "deleted", "none")
     await cloud.check_books()
 
 

@@ -72,6 +72,20 @@ async def test_an_unreachable_database_is_a_sentence(manage: Manage, config_path
     said = await manage("flavor-list")
     assert refused(said)
     assert "hush-hush" not in said.err + said.out
+    assert "The database cannot be reached: " in said.err
+    assert "Connection refused" in said.err, "the operator reads why"
+
+
+@pytest.mark.parametrize("command", ["flavor-list", "database-migrate"])
+async def test_a_connection_string_that_is_none_is_not_shown(
+    manage: Manage, config_path: Path, command: str
+) -> None:
+    """libpq quotes from it: here, from the password."""
+    (config_path.parent / "dsn").write_text("dbname=x password=open hush-hush")
+    said = await manage(command)
+    assert refused(said)
+    assert "hush-hush" not in said.err + said.out
+    assert "dsn_file" in said.err
 
 
 @pytest.mark.parametrize(
@@ -264,18 +278,24 @@ async def test_ctrl_c_ends_a_wait_in_order(config_path: Path) -> None:
         (config_path.parent / "dsn").write_text(
             f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=x"
         )
+        # Who runs the tests in the background has Ctrl-C ignored, and so would this process.
+        program = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            " from cyclades_tx.manage import main; main()"
+        )
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cyclades_tx.manage", "flavor-list"],
+            [sys.executable, "-P", "-c", program, "flavor-list"],
             env={**os.environ, "CYCLADES_TX_CONFIG": str(config_path), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        silent.settimeout(20)
+        silent.settimeout(60)
         # It has connected, so it waits by now.
         connected, _ = silent.accept()
-        process.send_signal(signal.SIGINT)
-        connected.close()
-        out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+        # It stays open: a connection that closes is a reason of its own to end.
+        with connected:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
     assert b"Traceback" not in err
     assert out == b""

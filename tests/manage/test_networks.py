@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cyclades_tx.flows.networks import WantedNetwork
-from cyclades_tx.store import pool_recount
+from cyclades_tx.store import pool_recount, value_recount
 from cyclades_tx.testing.network_builders import a_bare_cluster
 
 Manage = Callable[..., Any]
@@ -52,6 +52,57 @@ async def test_a_pool_from_beginning_to_end(manage: Manage, database: Any, world
     )
     assert (await manage("pool-remove", number)).code == 0
     assert "pool-list" in await refused(manage, "pool-show", number)
+
+
+async def test_a_pool_is_moved(manage: Manage, world: Any, database: Any) -> None:
+    """What a network has must stay in it, and what is kept back stays so."""
+    made = await shown(
+        manage, "pool-create", "--type=bridge", "--base=prv", "--size=10", "--offset=5"
+    )
+    assert (made["first"], made["last"]) == ("prv6", "prv15")
+    number = str(made["id"])
+    await shown(manage, "pool-modify", number, "--add-reserved=8,15")
+    row = await world.networks.create(None, WantedNetwork(flavor="PHYSICAL_VLAN"))
+    assert row.link == "prv6"
+    for words in (
+        ("--offset=6",),
+        ("--base=br",),
+        ("--offset=0", "--size=5"),
+        ("--base=prv", "--offset=5", "--add-reserved=6"),
+        ("--base=prv1",),
+        ("--offset=-1",),
+        ("--offset=99999999999",),
+        ("--base=averyverylongbridge",),
+        ("--base=pr\nv",),
+    ):
+        await refused(manage, "pool-modify", number, *words)
+        assert (await shown(manage, "pool-show", number))["reserved"] == ["prv8", "prv15"]
+    moved = await shown(manage, "pool-modify", number, "--offset=0")
+    assert (moved["first"], moved["last"], moved["used"]) == ("prv1", "prv10", 1)
+    assert (moved["reserved"], moved["free"]) == (["prv8"], 8)
+    await world.networks.delete(None, row.uuid)
+    other = await shown(manage, "pool-modify", number, "--base=br-", "--size=20")
+    assert (other["first"], other["last"], other["reserved"]) == ("br-1", "br-20", [])
+    assert (await world.networks.create(None, WantedNetwork(flavor="PHYSICAL_VLAN"))).link == "br-1"
+    assert await value_recount.find(database) == []
+
+
+async def test_a_pool_of_prefixes_is_moved(manage: Manage, world: Any, database: Any) -> None:
+    """The prefix of all other networks is never given out; two pools have no value in common."""
+    made = await shown(manage, "pool-create", "--type=mac-prefix", "--base=aa:00:4", "--size=9")
+    number = str(made["id"])
+    row = await world.networks.create(None, WantedNetwork(flavor="MAC_FILTERED"))
+    assert row.mac_prefix == "aa:00:5"
+    assert "aa:00:5" in await refused(manage, "pool-modify", number, "--offset=1")
+    moved = await shown(manage, "pool-modify", number, "--base=aa:00:3")
+    assert (moved["first"], moved["last"], moved["used"]) == ("aa:00:4", "aa:00:b", 1)
+    await shown(manage, "pool-create", "--type=mac-prefix", "--base=ae:00:0", "--size=9")
+    assert "already" in await refused(manage, "pool-modify", number, "--base=ae:00:0")
+    await world.networks.delete(None, row.uuid)
+    back = await shown(manage, "pool-modify", number, "--base=a6:ff:f", "--size=12293")
+    assert (back["last"], back["usable"]) == ("aa:00:3", 4)
+    assert back["reserved"] == ["aa:00:0"]
+    assert await value_recount.find(database) == []
 
 
 async def test_a_pool_that_cannot_be_is_refused(manage: Manage) -> None:

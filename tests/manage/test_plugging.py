@@ -1,4 +1,4 @@
-"""Ports and floating IPs by the commands, down to the simulated cluster."""
+"""Ports, floating IPs and volumes by the commands, down to the simulated cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
+from cyclades_tx.flows.volumes import NewVolume
+from cyclades_tx.ganeti.simulator.behaviors import Misbehavior
 from tests.loops.cloud import Cloud
 
 Manage = Callable[..., Any]
@@ -64,4 +66,31 @@ async def test_what_is_plugged_in_is_at_the_cluster(manage: Manage, whole_cloud:
     (history,) = await shown(manage, "ip-list", "--address=192.0.2.9", f"--server={row.id}")
     assert (history["user"], history["active"]) == (cloud.who.user_name, False)
     assert (await manage("floating-ip-remove", "-f", "192.0.2.9")).code == 0
+    await cloud.check_books()
+
+
+async def test_kept_volume_is_removed_when_the_command_ends(
+    manage: Manage, whole_cloud: Cloud
+) -> None:
+    """The disk is gone from the cluster then, although no server has it; or it is told why not."""
+    cloud = whole_cloud
+    await cloud.drive()
+    uuid = await cloud.active()
+    await cloud.world.servers.stop(cloud.who, uuid, "req-stop")
+    await cloud.until_state(uuid, "stopped", "off")
+    made = await cloud.world.volumes.create(cloud.who, NewVolume(1, "kept"))
+    volume = await shown(manage, "volume-show", made)
+    number = str(volume["id"])
+    assert (await manage("volume-attach", number, f"--server={uuid}")).code == 0
+    assert (await manage("volume-detach", "-f", number)).code == 0
+    (disk,) = cloud.ganeti.inventory.detached.values()
+    seen = await shown(manage, "volume-inspect", number)
+    assert seen["disk"] == f"kept by backend c1, node {disk.pnode}: no server has it"
+    cloud.ganeti.misbehave(Misbehavior.FAIL_JOB, times=3, path="instances$")
+    said = await manage("volume-remove", "-f", number)
+    assert (said.code, "delete failed: " in said.err) == (1, True), said.err
+    assert (await shown(manage, "volume-show", number))["status"] == "error_deleting"
+    said = await manage("volume-remove", "-f", number)
+    assert (said.code, said.out) == (0, f"Volume {number} was removed.\n"), said.err
+    assert len(cloud.ganeti.inventory.detached) == 0
     await cloud.check_books()

@@ -240,6 +240,20 @@ async def test_lists_filter_by_what_the_seeds_name(manage: Manage, cloud: Cloud)
         assert (said.code, said.out) == (0, ""), arguments
 
 
+async def test_operstate_tells_whether_the_machine_is_up(manage: Manage, cloud: Cloud) -> None:
+    """Also while a resize waits to be confirmed, or it runs from the rescue image."""
+    await cloud.server()
+    for state, charge, operstate in (
+        ("resized", "on", "STARTED"),
+        ("resized", "off", "STOPPED"),
+        ("rescued", "on", "STARTED"),
+        ("rescued", "off", "STOPPED"),
+    ):
+        await cloud.world.database.run("update server set state = %s, charge = %s", (state, charge))
+        said = await manage("server-list", "--no-headers", "-o", "operstate")
+        assert said.out.split() == [operstate], (state, charge, said.err)
+
+
 async def test_a_suspended_server_is_out_of_its_owners_hands(manage: Manage, cloud: Cloud) -> None:
     """The operator's word holds against the owner, and not against the operator."""
     found = await cloud.server()
@@ -336,4 +350,6 @@ async def test_operations_are_listed_while_they_are_open(manage: Manage, cloud: 
     assert {"age_seconds", "deadline", "job", "failures"} <= shown.keys()
     await cloud.end(1)
     assert (await manage("operation-list", "--no-headers")).out == ""
-    assert "create" in (await manage("operation-list", "--all")).out
+    await cloud.world.database.run("update operation set job_status = 'running'")
+    said = await manage("operation-list", "--all", "--no-headers", "-o", "kind,job_status")
+    assert said.out.split() == ["create"], "how its job was is of no interest any more"

@@ -127,3 +127,17 @@ def test_lost_answer_sends_the_same_tags_again(step: str) -> None:
     assert plan_server(lost, there, NOW) == Submit(UNTAG, 0, tags=(LIMITED,))
     gone = replace(facts, seen=seen(CLOSED))
     assert plan_server(lost, gone, NOW) == Finish(SUCCEEDED, seen=seen(CLOSED))
+
+
+def test_next_try_does_only_what_the_failed_one_has_left() -> None:
+    """An operation of its own, which looks at the machine first."""
+    facts = Facts(firewall=wanted("ENABLED"))
+    failed = replace(facts, job=WRONG, siblings=(), seen=seen(LIMITED, CLOSED))
+    end = plan_server(at(UNTAG), failed, NOW)
+    assert isinstance(end, Finish)
+    assert (end.end, end.seen) == (FAILED, seen(LIMITED, CLOSED))
+    assert plan_server(WAITS, facts, NOW) == AskInstance()
+    again = replace(facts, seen=seen(LIMITED, CLOSED))
+    assert plan_server(WAITS, again, NOW) == Submit(UNTAG, 0, tags=(LIMITED,))
+    none_left = replace(facts, seen=seen(CLOSED))
+    assert plan_server(WAITS, none_left, NOW) == Finish(SUCCEEDED, seen=seen(CLOSED))

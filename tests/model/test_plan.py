@@ -94,6 +94,10 @@ class World:
     def trail(self) -> str:
         return self.operation.trail()
 
+    def look(self, facts: Facts) -> Facts:
+        """What a look at the instance gives."""
+        return replace(facts, seen=RUNNING if self.instances else ABSENT)
+
     def turn(self) -> None:
         """One turn of the loop; the process may die after each step of it."""
         facts = Facts()
@@ -108,7 +112,7 @@ class World:
                 found = tuple(j for j, _, t in self.jobs if t == self.trail())
                 facts = replace(facts, siblings=tuple(reversed(found)))
             elif isinstance(step, AskInstance):
-                facts = replace(facts, seen=RUNNING if self.instances else ABSENT)
+                facts = self.look(facts)
             elif isinstance(step, AskOwner):
                 facts = replace(facts, owner=OWNER)
             elif isinstance(step, Wait):

@@ -143,6 +143,27 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
         ('[vmapi]\nstore = "memcached"', "vmapi.memcached_servers"),
         ('[vmapi]\nmemcached_servers = ["a b:1"]', "vmapi.memcached_servers"),
         ('[image]\nprivate_networks = ["10.0.0.0/33"]', "image.private_networks"),
+        ('[image]\nstore = "swift"', "swift.auth_url"),
+        ('[image]\nstore = "swift"\ndirectory = "x"', "image.directory"),
+        (
+            '[image]\nstore = "swift"\n[swift]\nauth_url = "http://keystone.test:5000/v3"',
+            "swift.auth_url",
+        ),
+        (
+            '[image]\nstore = "swift"\n[swift]\nauth_url = "https://keystone.test:5000/v3"',
+            "swift.username",
+        ),
+        (
+            '[image]\nstore = "swift"\n[swift]\nauth_url = "http://127.0.0.1:5000/v3"\n'
+            'username = "cloud"\nproject = "images"',
+            "swift.secret_file",
+        ),
+        ("[retention]\noperations_days = 6", "retention.operations_days"),
+        ("[retention]\naddresses_days = 0.5", "retention.addresses_days"),
+        (
+            "[retention]\ndeleted_days = 30\n[ganeti]\norphan_grace_seconds = 2_592_000",
+            "retention.deleted_days",
+        ),
     ],
 )
 def test_keys_that_do_not_fit_together_are_refused(text: str, key: str) -> None:
@@ -227,6 +248,19 @@ def test_relative_file_names_start_from_the_files_folder(tmp_path: Path) -> None
     """The folder from which the service is started does not matter."""
     (tmp_path / "c.toml").write_text('[log]\nfile = "here.log"')
     assert Config.load(tmp_path / "c.toml").log.file == str(tmp_path / "here.log")
+
+
+def test_the_largest_image_fits_into_the_object_storage(tmp_path: Path) -> None:
+    """Of a thousand pieces it has at most."""
+    secret_file(tmp_path, "hush")
+    text = (
+        '[image]\nstore = "swift"\nmax_image_gib = 251\n[swift]\nsegment_mib = {}\n'
+        'auth_url = "https://keystone.test/v3"\napplication_credential_id = "f00"\n'
+        'secret_file = "secret"\n'
+    )
+    with pytest.raises(ConfigError, match=r"swift\.segment_mib: must be at least 258"):
+        Config.from_text(text.format(257), "some.toml", tmp_path)
+    assert Config.from_text(text.format(258), "some.toml", tmp_path).swift.segment_mib == 258
 
 
 def test_the_connection_string_comes_from_its_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import re
@@ -347,6 +348,32 @@ def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     file.write(b"one\n", 1.0)
     file.close()
     assert file.lost_lines == 1
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full in the middle of it."""
+    path = tmp_path / "service.log"
+    file = LogFile(str(path))
+    room, write = [7], os.write
+
+    def narrow(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", narrow)
+    for line in (b"one\n", b"two, which is too long\n", b"three\n"):
+        file.write(line, 1.0)
+    room[0] = 100
+    for line in (b"four\n", b"five\n"):
+        file.write(line, 1.0)
+    file.close()
+    assert path.read_text() == "one\ntwo\nfour\nfive\n"
+    assert file.lost_lines == 2
 
 
 def test_a_file_that_cannot_be_opened_is_a_configuration_error(tmp_path: Path) -> None:

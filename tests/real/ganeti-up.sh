@@ -69,12 +69,22 @@ plugins() {
         touch $os/.made-by-cyclades-tx
         # Installs no system, only a boot sector that halts, so that a machine takes no processor
         # time, and the image's name after it. img_id "test:sleep=N" makes it last N seconds,
-        # "test:fail" fail.
+        # "test:fail" fail; a URL is fetched, and what it gives stands on the disk.
         executable $os/create <<'SCRIPT'
 #!/bin/sh
 want=$OSP_IMG_ID
 if [ "$want" = test:fail ]; then echo 'told to fail' >&2; exit 1; fi
 if [ "${want#test:sleep=}" != "$want" ]; then sleep "${want#test:sleep=}"; fi
+case $want in
+    http://* | https://*)
+        # The URL is a secret: it stands in no argument.
+        exec /usr/bin/python3 -c '
+import os, shutil, urllib.request
+with urllib.request.urlopen(os.environ["OSP_IMG_ID"], timeout=60) as image:
+    with open(os.environ["DISK_0_PATH"], "r+b") as disk:
+        shutil.copyfileobj(image, disk)
+' ;;
+esac
 if [ -f "$DISK_0_PATH" ]; then
     write() { dd of="$DISK_0_PATH" bs=2 seek="$1" conv=notrunc 2>/dev/null; }
     printf '\372\364\353\375' | write 0

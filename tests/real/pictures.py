@@ -1,4 +1,4 @@
-"""PNG pictures, as browsers take them of themselves: their points."""
+"""Pictures as browsers and X servers take them of themselves: their points."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ def read_png(data: bytes) -> Picture:
         rows.append(bytes(line))
         before = line
     return Picture(width, height, size, b"".join(rows))
+
+
+def read_xwd(data: bytes) -> Picture:
+    """Read a dump of an X server's screen, of 32 bits a point (``XWDFile.h``)."""
+    head = struct.unpack_from(">25I", data)
+    start, version, form, depth, width, height = head[:6]
+    bits, line_bytes, colors = head[11], head[12], head[19]
+    assert (version, form, bits) == (7, 2, 32) and depth in (24, 32)
+    place = start + 12 * colors
+    points = bytearray(width * height * 3)
+    little = head[7] == 0
+    rows = b"".join(
+        data[place + row * line_bytes : place + row * line_bytes + width * 4]
+        for row in range(height)
+    )
+    for channel in range(3):
+        points[channel::3] = rows[2 - channel if little else channel + 1 :: 4]
+    return Picture(width, height, 3, bytes(points))
 
 
 def _unfilter(kind: int, line: bytearray, above: bytearray, size: int) -> None:

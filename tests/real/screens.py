@@ -84,7 +84,7 @@ class RealScreen:
         program = need("Xtigervnc", "tigervnc-standalone-server")
         security = ["-SecurityTypes", "None"]
         if password:
-            file = self._secret_file(_sealed(password.encode()))
+            file = self._secret_file(sealed(password.encode()))
             security = ["-SecurityTypes", "VncAuth", "-rfbauth", str(file)]
         return [
             *(program, f":{self.port}", "-rfbport", str(self.port), "-localhost=1"),
@@ -99,6 +99,7 @@ class RealScreen:
         return file
 
 
-def _sealed(password: bytes) -> bytes:
+def sealed(password: bytes) -> bytes:
+    """What stands in a password file of VNC."""
     encryptor = Cipher(TripleDES(_FILE_KEY * 3), modes.ECB()).encryptor()
     return encryptor.update(password[:8].ljust(8, b"\0")) + encryptor.finalize()

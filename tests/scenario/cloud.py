@@ -327,10 +327,16 @@ class Client:
         self.token = headers["X-Subject-Token"]
 
     def send(
-        self, method: str, path: str, body: Any = None, timeout: float = 30.0
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        timeout: float = 30.0,
+        volume_minor: int = 0,
     ) -> tuple[int, Any, Any]:
         """Send a request; return status, headers and the JSON of the reply.
 
+        :param volume_minor: Volume's microversion.
         :raise Refused: for a status of 400 and above.
         :raise OSError: when there is no answer.
         """
@@ -341,14 +347,13 @@ class Client:
             headers={
                 "Content-Type": "application/json",
                 "X-Auth-Token": self.token,
-                "OpenStack-API-Version": "compute 2.96",
+                "OpenStack-API-Version": f"compute 2.96, volume 3.{volume_minor}",
             },
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout) as reply:
                 text = reply.read()
-                # Of Compute's version only; Volume answers as its first one.
-                minor = 0 if path.startswith("/volume/") else 96
+                minor = volume_minor if path.startswith("/volume/") else 96
                 wrong = misfit_on_the_wire(
                     method, path, minor, self._admin, reply.status, text.decode()
                 )

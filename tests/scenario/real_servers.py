@@ -253,9 +253,8 @@ class Machine:
         return self.monitor("info pci").count("Ethernet controller")
 
     def drives(self) -> list[str]:
-        """The files of the disks that its emulator has open."""
-        (folder,) = {str(path.resolve()) for path in self.ganeti.home.glob("disks")}
-        return sorted(set(re.findall(re.escape(folder) + r"/[^ ]+", self.monitor("info block"))))
+        """The beginnings of Ganeti's UUIDs of the disks that its emulator has, in any order."""
+        return re.findall(r"^disk-(\S+) ", self.monitor("info block"), re.MULTILINE)
 
     def emulator(self) -> list[str]:
         """The words with which its emulator was started."""

@@ -9,26 +9,27 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from bench import consoles_wire
+from cyclades_tx.console.interfaces import SENTENCES, Reason
+from cyclades_tx.identity.tokens import new_token
 from cyclades_tx.model.keypair import generate
 from tests.real.packages import need
 from tests.real.ports import free_port
 from tests.scenario.cloud import Client, Service, Simulators, until
 from tests.scenario.conftest import Cloud
-from tests.scenario.planted import Search
+from tests.scenario.planted import Planted, Search, segment
 
+PAGE = "/console/ws"
 TAKERS = 200
 URLS = 3
 #: So long that a job is under way until the test is over.
 FOR_EVER_SECONDS = 3600.0
-PASSWORD = "Planted-1-password-of-a-person"
-CONTENTS = "planted contents of a file that nobody may read"
-USER_DATA = "#!/bin/sh\necho planted user data that nobody may read\n"
-PLANTED = (PASSWORD, CONTENTS, USER_DATA)
 
 
 @pytest.fixture
@@ -42,16 +43,6 @@ def memcached() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-SECRETS: dict[str, Any] = {
-    "adminPass": PASSWORD,
-    "user_data": base64.b64encode(USER_DATA.encode()).decode(),
-    "personality": [
-        {"path": "/etc/planted", "contents": base64.b64encode(CONTENTS.encode()).decode()}
-    ],
-    "config_drive": True,
-}
 
 
 def order(cloud: Cloud, client: Client, name: str, **more: Any) -> tuple[str, str]:
@@ -86,6 +77,11 @@ def told(cloud: Cloud) -> list[str]:
         for op in job["ops"]
         if (op.get("osparams") or {}).get("config_url")
     ]
+
+
+def token_of(url: str) -> str:
+    """What of a URL opens something."""
+    return urlsplit(url).path.rpartition("/")[2]
 
 
 def get_at_once(url: str, services: list[Service], how_many: int) -> list[bytes]:
@@ -124,42 +120,50 @@ def test_what_one_process_puts_away_is_taken_once_at_both_and_is_nowhere_else(
     """Each URL by one of two hundred who ask at once; then all that was left behind is searched."""
     cloud = make_cloud(job_seconds=FOR_EVER_SECONDS, more=memcached)
     one, other = cloud.service, cloud.another_service("two", memcached)
+    planted, began = Planted(), segment(cloud.books)
     one.start()
     other.start()
     client = cloud.client(one)
     for number in range(URLS):
-        order(cloud, client, f"read-{number}", **SECRETS)
+        order(cloud, client, f"read-{number}", **planted.body)
     _, unread = order(cloud, client, "unread", config_drive=True)
     until(lambda: len(told(cloud)) == URLS + 1, "the cluster is told the URLs")
     urls = told(cloud)
     for url in urls[:URLS]:
         document = json.loads(body_of(get_at_once(url, [one, other], TAKERS)))
-        assert document["img_passwd"] == PASSWORD
-        assert base64.b64decode(document["cloud_userdata"]).decode() == USER_DATA
+        assert document["img_passwd"] == planted.password
+        assert base64.b64decode(document["cloud_userdata"]).decode() == planted.user_data
         nocloud = document["nocloud_url"]
         assert body_of(get_at_once(nocloud + "user-data", [other, one], TAKERS)) == (
-            USER_DATA.encode()
+            planted.user_data.encode()
         )
         vendor = body_of(get_at_once(nocloud + "vendor-data", [one, other], TAKERS))
-        assert PASSWORD.encode() in vendor
+        assert planted.password.encode() in vendor
         for name in ("meta-data", "network-config"):
             (answer,) = get_at_once(nocloud + name, [other], 1)
             assert answer.startswith(b"HTTP/1.1 404 ")
-    search = Search((*PLANTED, unread))
-    for service in (one, other):
-        search.service(service)
-    search.folder(cloud.folder)
-    search.database(cloud.books)
-    search.processes()
-    assert search.found == []
-    assert search.looked > 100_000
+    secret = Search((*planted, unread, client.token))
+    secret.folder(cloud.folder)
+    # The clusters are told the URLs, and write them down.
+    spent = Search(map(token_of, urls))
+    spent.folder(cloud.folder, but=".state")
+    for search in (secret, spent):
+        for service in (one, other):
+            search.service(service)
+        search.database(cloud.books)
+        search.server(cloud.books, began)
+        search.processes()
+        assert search.found == []
+        assert search.looked > 100_000
 
 
 def test_a_kill_loses_what_nobody_has_read_and_the_operations_say_so(
     make_cloud: Callable[..., Cloud],
 ) -> None:
     """Nothing of it is in a file; with a key pair the creation goes on; a rebuild is new."""
-    cloud = make_cloud(job_seconds=0.1)
+    console = f"[console]\nviewer_port = {free_port()}\n"
+    cloud = make_cloud(job_seconds=0.1, more=console)
+    secret, began = Planted(), segment(cloud.books)
     service = cloud.service
     service.start()
     until(lambda: not cloud.books.open_operations(), "the networks are made")
@@ -175,7 +179,7 @@ def test_a_kill_loses_what_nobody_has_read_and_the_operations_say_so(
     client = cloud.client(front)
     lost, first = order(cloud, client, "lost")
     kept, second = order(cloud, client, "kept", key_name="key")
-    planted, _ = order(cloud, client, "planted", **SECRETS)
+    planted, _ = order(cloud, client, "planted", **secret.body)
     front.kill()
     service.start()
     client = cloud.client()
@@ -190,20 +194,44 @@ def test_a_kill_loses_what_nobody_has_read_and_the_operations_say_so(
     assert "secrets of this server were lost" in fault["message"]
     (action,) = client.get(f"/compute/v2.1/servers/{kept}/os-instance-actions")["instanceActions"]
     assert "the password in the reply was lost" in action["message"]
-    body = {"rebuild": {"imageRef": cloud.image, "adminPass": PASSWORD}}
+    body = {"rebuild": {"imageRef": cloud.image, "adminPass": secret.password}}
     client.send("POST", f"/compute/v2.1/servers/{kept}/action", body)
     until(lambda: not cloud.books.open_operations(), "it is installed anew")
     assert status(client, kept) == "ACTIVE"
     # A body that is refused comes near the log as well.
     with pytest.raises(urllib.error.HTTPError, match="400"):
-        order(cloud, client, "bad", **{**SECRETS, "user_data": USER_DATA})
+        order(cloud, client, "bad", **{**secret.body, "user_data": secret.user_data})
     assert cloud.books.faults() == []
-    search = Search((*PLANTED, first, second))
+    tickets = consoles(client, kept)
+    search = Search((*secret, first, second, *tickets, client.token))
     search.service(service)
     search.folder(cloud.folder)
     search.database(cloud.books)
+    search.server(cloud.books, began)
     search.processes()
     assert search.found == []
+
+
+def consoles(client: Client, server: str) -> list[str]:
+    """What opens its consoles: a ticket that is spent with what may open it again, and two more."""
+    path = f"/compute/v2.1/servers/{server}"
+    tickets = []
+    for _ in range(2):
+        body = {"remote_console": {"protocol": "vnc", "type": "novnc"}}
+        shown = client.send("POST", f"{path}/remote-consoles", body)[2]["remote_console"]
+        tickets.append(urlsplit(shown["url"]).fragment)
+    body = {"console": {"type": "vnc"}}
+    for_viewers = client.send("POST", f"{path}/action", body)[2]["console"]
+    again = new_token()
+    with closing(consoles_wire.upgraded(int(client.url.rpartition(":")[2]), PAGE)) as wire:
+        wire.sendall(consoles_wire.frame(f"{tickets[0]}.{again}".encode(), text=True))
+        said = b""
+        # Its machine only pretends to have a screen.
+        while SENTENCES[Reason.UNREACHABLE].encode() not in said:
+            more = wire.recv(65536)
+            assert more, said
+            said += more
+    return [*tickets, again, for_viewers["password"]]
 
 
 def status(client: Client, server: str) -> str:
@@ -215,21 +243,30 @@ def status(client: Client, server: str) -> str:
 def test_the_search_finds_what_is_there(make_cloud: Callable[..., Cloud]) -> None:
     """In any form, or finding nothing would mean nothing."""
     cloud = make_cloud()
+    began = segment(cloud.books)
+    word, deleted = Planted().password, Planted().password
     hidden = (
-        PASSWORD,
-        f"xx{PASSWORD}yy".encode().hex().upper(),
-        base64.b64encode(f'{{"a":"{PASSWORD}"}}'.encode()).decode(),
-        base64.b64encode(f"x{PASSWORD}".encode()).decode(),
+        word,
+        f"xx{word}yy".encode().hex().upper(),
+        base64.b64encode(f'{{"a":"{word}"}}'.encode()).decode(),
+        base64.b64encode(f"x{word}".encode()).decode(),
     )
     for number, text in enumerate(hidden):
         (cloud.folder / f"hidden-{number}").write_text(text)
-    cloud.books.rows(
-        "insert into image_property (image_id, key, value) select id, 'x', %s from image limit 1",
-        PASSWORD,
-    )
-    search = Search([PASSWORD])
+    for text in (word, deleted):
+        cloud.books.rows(
+            "insert into image_property (image_id, key, value) select id, %s, 'x' from image"
+            " limit 1",
+            text,
+        )
+    cloud.books.rows("delete from image_property where key = %s", deleted)
+    search = Search([word, deleted])
     search.folder(cloud.folder)
     search.database(cloud.books)
+    search.server(cloud.books, began)
     for number in range(len(hidden)):
         assert any(f"hidden-{number}" in found for found in search.found), hidden[number]
     assert any("image_property" in found for found in search.found)
+    for place in ("write-ahead log", "/base/"):
+        found_there = [found for found in search.found if place in found]
+        assert any(deleted in found for found in found_there), place

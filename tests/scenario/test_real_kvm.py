@@ -13,8 +13,8 @@ import pytest
 from cyclades_tx.model.plan import PENDING_RESTART
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from tests.real.ganeti import GANETIS, make_guest
-from tests.scenario.cloud import OpenStack
 from tests.real.rescue import SAYS, iso
+from tests.scenario.cloud import OpenStack
 from tests.scenario.real_ground import Ground, address_of, ground, refused, same_on_both_sides
 from tests.scenario.real_servers import Machine, wait
 
@@ -177,24 +177,56 @@ def test_a_guest_takes_interfaces_and_floating_ips_and_lets_them_go(
 def test_a_guest_takes_a_volume_and_lets_it_go(running: Ground, guest: Machine) -> None:
     """While it runs: by ``gnt-instance info``, by the emulator, and with its data afterwards."""
     client, openstack = guest.client, OpenStack(running.cloud.folder)
-    before = guest.drives()
     openstack("volume", "create", "--size", "1", "plugged")
-    (volume,) = client.get("/volume/v3/volumes?name=plugged")["volumes"]
 
-    def comes_and_goes() -> bool:
+    def uuids() -> list[str]:
+        """The disks of the configuration, which the running machine has too."""
+        known = [disk["UUID"] for disk in guest.info()["Disks"]]
+        drives = guest.drives()
+        assert len(drives) == len(known) == sum(each.startswith(tuple(drives)) for each in known)
+        return known
+
+    def status() -> str:
+        (volume,) = client.get("/volume/v3/volumes/detail?name=plugged")["volumes"]
+        return str(volume["status"])
+
+    def comes_and_goes() -> list[str] | None:
+        """The volume's disk; None: it left only when the machine was started anew."""
         openstack("server", "add", "volume", guest.uuid, "plugged")
         guest.rests()
-        print("A", guest.results("attach_volume"))
-        print(guest.monitor("info block"))
-        print(guest.info()["Disks"])
+        assert ["disk/1", "hotplug:done"] in guest.results("attach_volume")
+        assert (status(), len(uuids())) == ("in-use", 2)
+        there = uuids()[1:]
         openstack("server", "remove", "volume", guest.uuid, "plugged")
         guest.rests()
-        print("D", guest.results("detach_volume"))
-        print(guest.monitor("info block"))
-        print(guest.info()["Disks"], before)
-        return False
+        done = ["disk/1", "hotplug:done"] in guest.results("detach_volume")
+        if not done:
+            assert status() == "detaching"
+            guest.act("reboot", {"type": "HARD"})
+            guest.becomes("ACTIVE")
+        wait(guest.cloud, lambda: status() == "available", "the volume is free")
+        assert len(uuids()) == 1
+        guest_has(guest, 1)
+        return there if done else None
 
-    assert any(comes_and_goes() for _ in range(1)), "the guest was never in time"
+    seen = [comes_and_goes()]
+    while seen[-1] is None and len(seen) < TRIES:
+        seen.append(comes_and_goes())
+    assert seen[-1] is not None, "the guest was never in time"
+    # The same disk again, which Ganeti has kept, and grown in between.
+    openstack("server", "add", "volume", guest.uuid, "plugged")
+    guest.rests()
+    assert uuids()[1:] == seen[-1]
+    openstack("volume", "set", "--size", "2", "plugged")
+    guest.rests()
+    assert guest.seen("disk.sizes") == ["1024,2048"]
+    openstack("volume", "delete", "--force", "plugged")
+    guest.rests()
+    if len(guest.drives()) != 1:
+        guest.act("reboot", {"type": "HARD"})
+        guest.becomes("ACTIVE")
+    assert len(uuids()) == 1
+    running.sound()
 
 
 def test_a_guest_is_switched_off_for_a_rescue_and_boots_again(guest: Machine) -> None:

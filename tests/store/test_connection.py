@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from cyclades_tx.store.connection import PREPARED_LIMIT, Connection, is_gone, rows_of
 from cyclades_tx.store.embedded import EmbeddedPostgres
 from cyclades_tx.store.pool import connect, full_dsn
+from tests.real.ports import free_port
 
 
 @pytest.fixture
@@ -213,6 +214,19 @@ async def test_a_refused_connection_fails_and_leaves_nothing(lost: list[Connecti
     assert lost == []
 
 
+@pytest.mark.parametrize("hosts", ["127.0.0.1", "127.0.0.1,127.0.0.2,127.0.0.3"])
+async def test_a_port_without_a_server_is_told_to_refuse(
+    lost: list[Connection], hosts: str
+) -> None:
+    """Not to be lost: the operator reads what is wrong, for each address that was tried."""
+    port = free_port()
+    connection = Connection(reactor, lost.append)
+    with pytest.raises(psycopg2.OperationalError, match="refused"):
+        await connect(reactor, f"host={hosts} port={port} dbname=x", connection)
+    connection.close()
+    assert lost == []
+
+
 async def test_a_wrong_password_fails_without_showing_it(empty_dsn: str) -> None:
     """The message names the role, not the secret."""
     connection = Connection(reactor, lambda gone: None)
@@ -278,10 +292,11 @@ async def test_txpostgres_own_ways_are_closed(make: Any) -> None:
             getattr(connection, name)()
 
 
+@pytest.mark.parametrize("hosts", ["localhost", "127.0.0.2,127.0.0.1"], ids=["name", "second"])
 async def test_a_host_name_is_resolved_and_tcp_works(
-    empty_dsn: str, postgres: EmbeddedPostgres, lost: list[Connection]
+    empty_dsn: str, postgres: EmbeddedPostgres, lost: list[Connection], hosts: str
 ) -> None:
-    """Through a small relay, because the test server opens no port."""
+    """Through a small relay, because the test server opens no port; the second address, too."""
     socket = f"{postgres.home}/socket/.s.PGSQL.5432"
 
     class Relay(Protocol):
@@ -318,7 +333,7 @@ async def test_a_host_name_is_resolved_and_tcp_works(
     port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
         Factory.forProtocol(Relay)
     )
-    dsn = make_dsn(full_dsn(empty_dsn, "test"), host="localhost", port=port.getHost().port)
+    dsn = make_dsn(full_dsn(empty_dsn, "test"), host=hosts, port=port.getHost().port)
     connection = Connection(reactor, lost.append)
     await connect(reactor, dsn, connection)
     assert (await connection.execute("select 1")).fetchone() == (1,)

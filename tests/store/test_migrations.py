@@ -81,6 +81,8 @@ def test_an_older_database_is_refused_and_not_touched(empty_dsn: str) -> None:
     """Looking says which files are missing, even when nothing was ever applied."""
     with pytest.raises(SchemaError, match=r"001_one\.sql, 002_two\.sql"):
         check(empty_dsn, [ONE, TWO])
+    with pytest.raises(SchemaError, match=r"001_identity\.sql to \d{3}_\w+\.sql \(\d+ files\)"):
+        check(empty_dsn)
     assert query(empty_dsn, "select to_regclass('schema_migration')") == [(None,)]
 
 

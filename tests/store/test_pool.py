@@ -143,6 +143,16 @@ async def test_a_dead_connection_is_never_handed_out(make: Any, empty_dsn: str) 
     await pool.close()
 
 
+async def test_what_cannot_be_reached_is_not_told_to_be_busy(make: Any, logged_errors: Any) -> None:
+    """The reason is the operator's: what users read has none."""
+    pool = make(dsn="host=/nonexistent dbname=x", wait_seconds=0.3)
+    pool.start()
+    with pytest.raises(Unavailable, match=r"^The database cannot be reached now; try again\.$"):
+        await pool.acquire()
+    assert "/nonexistent" in pool.trouble
+    await pool.close()
+
+
 async def test_closing_waits_for_running_work(make: Any) -> None:
     """The statement gets its answer, later callers a refusal."""
     pool = make()

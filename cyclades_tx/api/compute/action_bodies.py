@@ -9,7 +9,7 @@ from msgspec import Struct, defstruct, field
 
 from cyclades_tx.api.compute import consoles, interfaces, rebuilt_server
 from cyclades_tx.api.compute.actions import Lock, Reboot, Rescue, ResetState, Resize
-from cyclades_tx.api.compute.refused_actions import REFUSED
+from cyclades_tx.api.compute.refused_actions import REFUSED, ConsoleOutput
 
 _REASON_FIRST = 73
 
@@ -51,6 +51,7 @@ def types(minor: int) -> tuple[type[Struct], ...]:
         known["os-getVNCConsole"] = consoles.VncConsole
     known |= {name: Any for name, refusal in REFUSED.items() if refusal.known(minor)}
     known["changePassword"] = ChangePassword
+    known["os-getConsoleOutput"] = ConsoleOutput
     return tuple(_body(name, kind) for name, kind in sorted(known.items()))
 
 

@@ -13,13 +13,18 @@ from cyclades_tx.api.compute import (
     extensions,
     flavor_changes,
     flavors,
+    floating_ips,
     groups,
     hosts,
     hypervisors,
+    images,
     instance_actions,
     keypairs,
     metadata,
+    networks,
+    proxies,
     quotas,
+    security_groups,
     server_groups,
     servers,
     tags,
@@ -55,6 +60,7 @@ def mount(
     more_actions: Mapping[str, actions.Action] | None = None,
     consoles_flow: Consoles | None = None,
     volumes_flow: VolumeAttachments | None = None,
+    old_flows: proxies.Flows | None = None,
 ) -> None:
     """Add all of Compute to the frame.
 
@@ -66,6 +72,7 @@ def mount(
     :param more_actions: see :func:`.interfaces.actions` and :func:`.consoles.actions`.
     :param consoles_flow: None: no console is opened here.
     :param volumes_flow: None: the volumes of servers are only read.
+    :param old_flows: of what Compute once passed on to other services; None: there is none of it.
     """
     frame.mount("/compute", SERVICE)
     versions.mount(frame)
@@ -91,4 +98,10 @@ def mount(
     hosts.mount(routes)
     consoles.mount(routes, consoles_flow)
     extensions.mount(routes)
+    if old_flows is not None:
+        once = proxies.Proxies(routes)
+        floating_ips.mount(once, database, old_flows.floating_ips)
+        security_groups.mount(once, database, old_flows.security_groups)
+        networks.mount(once, database)
+        images.mount(once, database, old_flows.images)
     openapi.mount(frame, SERVICE, REFERENCE)

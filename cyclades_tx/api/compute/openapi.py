@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cyclades_tx.api import metadata
 from cyclades_tx.api.compute import (
     action_bodies,
     addresses,
@@ -15,8 +16,8 @@ from cyclades_tx.api.compute import (
     interfaces,
     keypairs,
     limits,
-    metadata,
     new_server,
+    proxies_table,
     quotas,
     server_groups,
     shapes,
@@ -59,7 +60,7 @@ TABLE: dict[str, Described] = {
         reply=shapes.created,
         status=202,
         support=APPROXIMATED,
-        note="Boots from an image, or from a volume that is made of one with it; of the hints to"
+        note="Boots from an image, or from a volume, old or made with it; of the hints to"
         " the scheduler `group` has an effect.",
     ),
     "GET /servers/<server_id>": Described(
@@ -394,5 +395,7 @@ for _path in hosts.GONE:
     TABLE[f"GET {_path}"] = Described(
         "What Compute once had.", support=REFUSED, note="410: it was removed from Compute."
     )
+
+TABLE.update(proxies_table.TABLE)
 
 REFERENCE = Reference("Compute", "/compute/v2.1", TABLE, shapes.FAULT, (MINIMUM, MAXIMUM))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
 
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.errors import HttpError
@@ -13,6 +16,15 @@ from cyclades_tx.model.moves import ACTIVE, STOPPED
 
 if TYPE_CHECKING:
     from cyclades_tx.flows.servers import Servers
+
+
+class ConsoleOutput(Struct, forbid_unknown_fields=True):
+    """The argument of ``os-getConsoleOutput``: how many lines; -1, like nothing, is all."""
+
+    length: (
+        Annotated[int, Meta(ge=-1)] | Annotated[str, Meta(pattern="^(-1|[0-9]{1,18})$")] | None
+    ) = None
+
 
 _HAS_POWER = frozenset({ACTIVE, STOPPED})
 
@@ -98,6 +110,11 @@ async def refuse(servers: Servers, call: Call, ref: str, name: str, argument: An
         given = isinstance(argument, dict) and isinstance(argument.get("adminPass"), str)
         if not given or len(argument) != 1:
             raise BadRequest("Invalid input for field/attribute changePassword.")
+    if name == "os-getConsoleOutput":
+        try:
+            msgspec.convert(argument, ConsoleOutput)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"Invalid input for os-getConsoleOutput: {error}") from None
     if refusal.admin and not call.who.admin:
         raise Forbidden(f"Policy doesn't allow {name} to be performed.")
     await servers.check_action(call.who, ref, refusal.word or name, refusal.states)

@@ -14,9 +14,10 @@ from msgspec import Struct
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.errors import HttpError
 from cyclades_tx.api.incoming import Incoming
-from cyclades_tx.api.sending import Sending
+from cyclades_tx.api.sending import PIECE_BYTES, Sending
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.flows.image_data import STAGED, Expected, ImageData, Opened
+from cyclades_tx.image_store.pace import LEAST_BYTES_PER_SECOND, WINDOW_SECONDS, Pace
 
 OCTETS = "application/octet-stream"
 
@@ -46,13 +47,21 @@ _IMPORT = msgspec.json.Decoder(Import)
 class Data:
     """The endpoints of images' data.
 
-    :param stall_seconds: how long a client may take nothing of what it asked for.
+    :param least_bytes_per_second: how fast a client must send and take, on average over a window.
     """
 
-    def __init__(self, clock: Any, data: ImageData, stall_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        data: ImageData,
+        least_bytes_per_second: float = LEAST_BYTES_PER_SECOND,
+        window_seconds: float = WINDOW_SECONDS,
+    ) -> None:
         self._clock = clock
         self._data = data
-        self._stall_seconds = stall_seconds
+        self._least = (least_bytes_per_second, window_seconds)
+        # The connection takes a whole piece before it asks for more.
+        self._stall_seconds = max(window_seconds, PIECE_BYTES / least_bytes_per_second)
 
     @property
     def import_methods(self) -> tuple[str, ...]:
@@ -79,6 +88,7 @@ class Data:
 
         :raise HttpError: 415 when it is not said to be a stream of octets.
         :raise BadRequest: when its length or checksum is not the one that was sent with it.
+        :raise TooSlow: when it comes too slowly.
         """
         content_type = (call.header("content-type") or "").split(";")[0].strip().lower()
         if content_type != OCTETS:
@@ -90,7 +100,8 @@ class Data:
         expected = _expected(call, incoming.length)
         upload = await self._data.begin(call.who, ref, expected.size_bytes, status)
         try:
-            while data := await incoming.read():
+            pace = Pace(self._clock, *self._least)
+            while data := await pace.read(incoming):
                 await upload.write(data)
             await upload.finish(expected)
         except Exception as error:

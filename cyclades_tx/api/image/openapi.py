@@ -84,7 +84,7 @@ TABLE: dict[str, Described] = {
     "PUT /images/<ref>/file": Described(
         "Send the data.", status=204, headers=("Content-MD5", "X-OpenStack-Image-Size"),
         note="As `application/octet-stream`, in chunks or with its length; `Content-MD5` (base64 or"
-        " hexadecimal) is compared.",
+        " hexadecimal) is compared. 408 when it comes too slowly.",
     ),
     "GET /images/<ref>/file": Described(
         "Get the data.", reply=plain({"type": "string", "format": "binary"}), empty=(204,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.api import metadata
 from cyclades_tx.api.compute import shapes
 from cyclades_tx.api.compute.documents import NUMBER, TEXT, array, mapping, record
 from cyclades_tx.api.documents import Document
@@ -25,7 +26,6 @@ from cyclades_tx.api.volume import (
     attachments,
     documents,
     listing,
-    metadata,
     quotas,
     refused,
     surroundings,
@@ -92,7 +92,7 @@ TABLE: dict[str, Described] = {
         reply=within("volume", shown(documents.VOLUME_MADE)),
         status=202,
         support=APPROXIMATED,
-        note="Empty ones; its disk is made when a server gets it for the first time.",
+        note="Empty ones, or of an image; the disk is made when a server gets it first.",
     ),
     "GET /volumes/<volume_id>": Described(
         "Show a volume.", reply=within("volume", shown(documents.VOLUME))
@@ -107,8 +107,7 @@ TABLE: dict[str, Described] = {
         status=202,
         query=("force", "cascade"),
         support=APPROXIMATED,
-        note="With `force` also one that a server has, by its owner too. One that has a disk and"
-        " no server must be attached first.",
+        note="With `force` also one that a server has, by its owner too.",
     ),
     "POST /volumes/<volume_id>/action": Described(
         "Extend … a volume.",

@@ -17,8 +17,6 @@ from cyclades_tx.api.volume.bodies import metadata_of, size_of, text_of, truth
 from cyclades_tx.api.volume.routes import Routes
 from cyclades_tx.errors import BadRequest, NotFound, NotSupported
 from cyclades_tx.flows.volumes import NewVolume, Volumes, no_volume
-from cyclades_tx.model.ids import parse_uuid
-from cyclades_tx.store import images
 
 #: The zone of what is in none.
 NO_ZONE = "nova"
@@ -30,10 +28,6 @@ _LIVE = "not volume.local and volume.deleted_at is null"
 MINE = f"volume.uuid = %s::uuid and volume.project_id = %s and {_LIVE}"
 ANY = f"volume.uuid = %s::uuid and %s::text is not null and {_LIVE}"
 
-_KEPT_BY_CLUSTERS = (
-    "A volume gets its disk, which is empty, when it is attached; for a disk with the data of an"
-    " image boot a server from a volume that Compute makes of it."
-)
 _NO_COPIES = "Disks cannot be copied on this cloud."
 
 
@@ -192,7 +186,7 @@ async def _new(database: Any, call: Call, wanted: Wanted) -> NewVolume:
     metadata = metadata_of(wanted.metadata or {})
     if wanted.multiattach is not None and truth("multiattach", wanted.multiattach):
         raise BadRequest("A volume can be attached to one server only on this cloud.")
-    await _refuse_sources(database, call, wanted)
+    image_ref = await _source(database, call, wanted)
     if wanted.size is None:
         raise BadRequest("Invalid input: size is needed.")
     zone = wanted.availability_zone
@@ -202,12 +196,16 @@ async def _new(database: Any, call: Call, wanted: Wanted) -> NewVolume:
         description=description,
         type_ref=wanted.volume_type or None,
         zone=None if zone in (None, "", NO_ZONE) else zone,
+        image_ref=image_ref,
         metadata=metadata,
     )
 
 
-async def _refuse_sources(database: Any, call: Call, wanted: Wanted) -> None:
-    """Refuse a volume that is to have data, for what else is wrong first."""
+async def _source(database: Any, call: Call, wanted: Wanted) -> str | None:
+    """The image that a volume is to be made of; None: it is blank.
+
+    :raise CycladesError: for other sources, for what else is wrong first.
+    """
     image = wanted.imageRef or wanted.image_id
     sources = [image, wanted.snapshot_id, wanted.source_volid, wanted.backup_id]
     given = [source for source in sources if source]
@@ -224,17 +222,7 @@ async def _refuse_sources(database: Any, call: Call, wanted: Wanted) -> None:
     if wanted.source_volid:
         await show_document(database, call, wanted.source_volid, documents.VOLUME_ITEM)
         raise NotSupported(_NO_COPIES)
-    if image:
-        uuid = parse_uuid(image.rstrip("/").rpartition("/")[2])
-        found = None
-        if uuid is not None:
-            found = await database.value(
-                f"select image.id from image where image.uuid = %s::uuid and {images.VISIBLE}",
-                (uuid, *images.seen_by(call.who)),
-            )
-        if found is None:
-            raise BadRequest("Invalid imageRef provided.")
-        raise NotSupported(_KEPT_BY_CLUSTERS)
+    return image.rstrip("/").rpartition("/")[2] if image else None
 
 
 def _changes(wanted: Changed) -> dict[str, Any]:

@@ -25,12 +25,12 @@ _CREATE = {
     "osparams": dict, "hvparams": dict, "beparams": dict, "wait_for_sync": bool,
     "opportunistic_locking": bool, "ip_check": bool, "name_check": bool, "start": bool,
     "tags": list, "pnode": str, "iallocator": str, "no_install": bool, "hypervisor": str,
-    "conflicts_check": bool,
+    "conflicts_check": bool, "ignore_ipolicy": bool,
 }  # fmt: skip
 _MODIFY = {
     **_COMMON, "nics": list, "disks": list, "beparams": dict, "hvparams": dict,
     "osparams": dict, "os_name": str, "wait_for_sync": bool, "hotplug": bool,
-    "hotplug_if_possible": bool, "force": bool, "conflicts_check": bool,
+    "hotplug_if_possible": bool, "force": bool, "conflicts_check": bool, "ignore_ipolicy": bool,
 }  # fmt: skip
 _REINSTALL = {"os": str, "start": bool, "osparams": dict}
 _NETWORK = {

@@ -117,7 +117,8 @@ class Opcodes:
             raise prerequisite(f"Instance '{name}' is already in the cluster", "already_exists")
         check_tags(op["tags"])
         vcpus, memory = self._beparams(op["beparams"], 1, 128)
-        self._check_system(op["os_type"])
+        if not op.get("no_install"):
+            self._check_system(op["os_type"])
         port = self._has.new_port() if self._with_ports else None
         disks = tuple(self._new_disk(disk) for disk in op["disks"])
         nics: list[SimNic] = []
@@ -128,7 +129,7 @@ class Opcodes:
         return SimInstance(
             name=name,
             uuid=self._has.new_uuid(),
-            pnode=self._has.choose_node(memory, sum(disk.size for disk in disks)),
+            pnode=self._node(op, memory, sum(disk.size for disk in disks)),
             os=op["os_type"],
             disk_template=op["disk_template"],
             vcpus=vcpus,
@@ -144,16 +145,31 @@ class Opcodes:
             mtime=now,
         )
 
+    def _node(self, op: Op, memory: int, disk: int) -> str:
+        """Where a new instance is: where it was asked for, else where there is room."""
+        wanted: str | None = op.get("pnode")
+        if wanted is None:
+            return self._has.choose_node(memory, disk)
+        if op.get("opportunistic_locking"):
+            raise prerequisite(
+                "Opportunistic locking is only available in combination with an instance allocator",
+                "wrong_input",
+            )
+        if wanted not in self._has.nodes:
+            raise prerequisite(f"Node '{wanted}' not known", "unknown_entity")
+        return wanted
+
     def _installed(self, op: Op, os_fault: str | None) -> Any:
         instance = self._has.instance(op["instance_name"].lower())
-        if os_fault is not None:
+        bare = bool(op.get("no_install"))
+        if os_fault is not None and not bare:
             raise OpcodeError(
                 "OpExecError",
                 f"Could not add os for instance {instance.name} on node {instance.pnode}: OS "
                 "create script failed (exited with exit code 1), last lines in the log file:\n"
                 f"{os_fault}",
             )
-        start = op.get("start", True)
+        start = op.get("start", True) and not bare
         self._change(instance, admin_up=start, running=start)
         return [instance.pnode]
 

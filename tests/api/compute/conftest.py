@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_twisted
-import treq
-from twisted.web.client import HTTPConnectionPool
 
-from cyclades_tx.api.compute import app, interfaces
+from cyclades_tx.api.compute import app, interfaces, proxies
 from cyclades_tx.api.frame import Frame
-from cyclades_tx.api.site import ApiSite
 from cyclades_tx.flows.floating_ips import FloatingIps
+from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.interfaces import Interfaces
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.flows.networks import Networks
@@ -22,13 +19,11 @@ from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.flows.volume_attachments import VolumeAttachments
 from cyclades_tx.identity.memory import MemoryIdentity
 from cyclades_tx.model.server import Created, NewServer
-from cyclades_tx.model.who import ADMIN, READER, Who
+from cyclades_tx.model.who import READER, Who
 from cyclades_tx.sections import GanetiSection, OperationsSection
 from cyclades_tx.testing import builders
 from cyclades_tx.testing.shapes import misfits
-
-LIMIT_BYTES = 1_048_576
-PUBLIC = "https://cloud.example.org"
+from tests.api.wire import PUBLIC, Answer, Asking, listening
 
 
 class MemoryServers:
@@ -51,52 +46,18 @@ class MemoryServers:
 
 
 @dataclass
-class Answer:
-    """A reply; ``length`` is what its ``Content-Length`` says."""
+class Wire(Asking):
+    """Asks Compute as somebody.
 
-    status: int
-    headers: Any
-    body: bytes
-    length: Any = None
-
-    @property
-    def json(self) -> Any:
-        """The body as a document."""
-        return json.loads(self.body)
-
-    def header(self, name: str) -> str | None:
-        """One header."""
-        values = self.headers.getRawHeaders(name)
-        return None if values is None else values[0]
-
-    def fault(self, status: int, kind: str) -> str:
-        """Check that it is a fault of Compute, whole and nothing else; return its message."""
-        assert self.status == status, (self.status, self.body)
-        document = self.json
-        assert list(document) == [kind], document
-        assert set(document[kind]) == {"code", "message"}
-        assert document[kind]["code"] == status
-        assert self.header("x-openstack-request-id")
-        return document[kind]["message"]
-
-
-@dataclass
-class Wire:
-    """Asks the service as somebody.
-
-    :ivar base: the URL of Compute.
+    :ivar token: that of ``who``.
     """
 
-    database: Any
-    identity: MemoryIdentity
     servers: Any
-    port: int
-    who: Who
     token: str
-    pool: Any
 
     @property
     def base(self) -> str:
+        """The URL of Compute."""
         return f"http://127.0.0.1:{self.port}/compute"
 
     async def ask(
@@ -105,36 +66,24 @@ class Wire:
         path: str,
         *,
         version: str | None = None,
-        body: Any = None,
-        data: bytes | None = None,
-        headers: dict[str, str] | None = None,
         who: Who | None = None,
         token: str | None = "own",
+        **options: Any,
     ) -> Answer:
-        """Send a request to a path below ``/compute/v2.1``, or to a whole path with ``//``."""
-        sent = dict(headers or {})
+        """Send a request to a path below ``/compute/v2.1``, or to a whole path with ``//``.
+
+        :param options: those of :meth:`Asking.send`.
+        """
         if who is not None:
             token = self.identity.add(who)
-        elif token == "own":
-            token = self.token
-        if token is not None:
-            sent["X-Auth-Token"] = token
-        if version is not None:
-            sent["OpenStack-API-Version"] = f"compute {version}"
-        if body is not None:
-            data = json.dumps(body).encode()
-        if data is not None:
-            sent.setdefault("Content-Type", "application/json")
-        url = (
-            f"http://127.0.0.1:{self.port}{path[1:]}"
-            if path.startswith("//")
-            else f"{self.base}/v2.1{path}"
+        return await self.send(
+            method,
+            "/compute/v2.1",
+            path,
+            version=None if version is None else f"compute {version}",
+            token=self.token if token == "own" else token,
+            **options,
         )
-        response = await treq.request(
-            method, url, headers=sent, data=data, pool=self.pool, timeout=20, allow_redirects=False
-        )
-        body_read = await response.content()
-        return Answer(response.code, response.headers, body_read, response.length)
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.ask("GET", path, **options)
@@ -168,14 +117,12 @@ async def wire(database: Any, flow: Any) -> Any:
         interfaces_flow=attaching,
         volumes_flow=VolumeAttachments(database, GanetiSection(), OperationsSection()),
         more_actions=more,
+        old_flows=proxies.Flows(
+            FloatingIps(database, attaching), SecurityGroups(database), Images(database)
+        ),
     )
-    site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
-    number = port.getHost().port
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    yield Wire(database, identity, flow, number, who, identity.add(who), pool)
-    await pool.closeCachedConnections()
-    await port.stopListening()
+    async with listening(reactor, frame) as (port, pool):
+        yield Wire(database, identity, port, who, pool, flow, identity.add(who))
 
 
 @pytest.fixture
@@ -186,18 +133,6 @@ def fits() -> Any:
         assert misfits(document, schema) == []
 
     return check
-
-
-@pytest_twisted.async_fixture
-async def stranger(database: Any) -> Who:
-    """Somebody of another project."""
-    return await builders.somebody(database)
-
-
-@pytest_twisted.async_fixture
-async def admin(database: Any) -> Who:
-    """An administrator, in a project of his own."""
-    return await builders.somebody(database, ADMIN)
 
 
 @pytest_twisted.async_fixture

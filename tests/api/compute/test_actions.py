@@ -150,6 +150,21 @@ async def test_a_password_cannot_be_changed_from_outside(wire):
         (await act(wire, {"changePassword": wrong})).fault(400, "badRequest")
 
 
+async def test_output_of_a_console_is_not_kept(wire):
+    """501, for as many lines as anybody may ask for; the body was checked before."""
+    for length in ({}, {"length": None}, {"length": 5}, {"length": "5"}, {"length": -1}):
+        (await act(wire, {"os-getConsoleOutput": length})).fault(501, "notImplemented")
+    calls = list(wire.servers.calls)
+    wrong = (
+        *(None, [], "5", {"length": -2}, {"length": "x"}, {"length": "٥"}),
+        *({"length": True}, {"length": 1.5}, {"length": [1]}, {"length": "9" * 5000}),
+        {"length": 5, "x": 1},
+    )
+    for argument in wrong:
+        (await act(wire, {"os-getConsoleOutput": argument})).fault(400, "badRequest")
+    assert wire.servers.calls == calls
+
+
 async def test_action_of_other_versions_is_unknown(wire):
     """Known in its own."""
     (await act(wire, {"os-getRDPConsole": {"type": "rdp"}}, "2.5")).fault(501, "notImplemented")

@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.web.client import HTTPConnectionPool
 
 from cyclades_tx.api.compute import app, consoles
 from cyclades_tx.api.frame import Frame
-from cyclades_tx.api.site import ApiSite
 from cyclades_tx.errors import BadRequest, Conflict, NotFound, NotSupported
 from cyclades_tx.flows.consoles import Connection, Ticket
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.identity.memory import MemoryIdentity
 from cyclades_tx.model.who import ADMIN, READER, Who
 from cyclades_tx.testing import builders
-from tests.api.compute.conftest import LIMIT_BYTES, PUBLIC, MemoryServers, Wire
+from tests.api.compute.conftest import MemoryServers, Wire
+from tests.api.wire import PUBLIC, listening
 
 BODY = {"remote_console": {"protocol": "vnc", "type": "novnc"}}
 SERVER = "00000000-0000-4000-8000-000000000001"
@@ -66,12 +65,8 @@ async def opened(database: Any) -> Any:
         more_actions=consoles.actions(flow, ("vnc.example.org", 5900)),
         consoles_flow=flow,
     )
-    site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
-    port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    yield Wire(database, identity, flow, port.getHost().port, who, identity.add(who), pool)
-    await pool.closeCachedConnections()
-    await port.stopListening()
+    async with listening(reactor, frame) as (port, pool):
+        yield Wire(database, identity, port, who, pool, flow, identity.add(who))
 
 
 async def test_remote_console_is_a_url_with_its_ticket_behind_the_hash(opened: Any) -> None:

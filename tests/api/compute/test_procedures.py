@@ -203,6 +203,7 @@ async def test_a_stranger_finds_nothing_and_changes_nothing(wire, database, stra
         "resize": {"flavorRef": (await builders.a_flavor(database)).uuid},
         "rebuild": {"imageRef": (await builders.an_image(database)).uuid},
         "changePassword": {"adminPass": "p"},
+        "os-getConsoleOutput": {},
     }
     before = await database.value("select server::text from server")
     document = {name: arguments.get(name)}

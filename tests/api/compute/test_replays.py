@@ -8,12 +8,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
-from twisted.web.client import HTTPConnectionPool
 
 from cyclades_tx.api.compute import app
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.replays import CUT_OFF_SECONDS, Replays
-from cyclades_tx.api.site import ApiSite
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.keypairs import KeyPairs
 from cyclades_tx.flows.networks import Networks
@@ -24,7 +22,8 @@ from cyclades_tx.sections import GanetiSection, OperationsSection, QuotaSection,
 from cyclades_tx.store import quotas
 from cyclades_tx.testing import builders
 from cyclades_tx.vault import MemorySecretStore
-from tests.api.compute.conftest import LIMIT_BYTES, PUBLIC, Wire
+from tests.api.compute.conftest import Wire
+from tests.api.wire import PUBLIC, listening
 
 
 @pytest_twisted.async_yield_fixture
@@ -42,15 +41,10 @@ async def repeating(database):
         GanetiSection(), OperationsSection(), VmapiSection(), random.Random(1),
     )  # fmt: skip
     app.mount(frame, database, flow, KeyPairs(database))
-    site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    number = port.getHost().port
-    wire = Wire(database, identity, flow, number, who, identity.add(who), pool)
-    wire.replays = replays
-    yield wire
-    await pool.closeCachedConnections()
-    await port.stopListening()
+    async with listening(reactor, frame) as (port, pool):
+        wire = Wire(database, identity, port, who, pool, flow, identity.add(who))
+        wire.replays = replays
+        yield wire
 
 
 async def a_body(wire):

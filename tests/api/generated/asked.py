@@ -61,6 +61,13 @@ _REFERENCES = {
     "source_volid": "volume_id", "volume_uuid": "volume_id", "volume_type": "type_id",
     "new_type": "type_id", "project": "project_id",
 }  # fmt: skip
+#: What Compute calls the things of other services, by the noun and the name in its paths.
+_ONCE = {
+    ("images", "image_id"): "image", ("os-floating-ips", "floating_ip_id"): "floatingip",
+    ("os-networks", "network_id"): "network", ("os-tenant-networks", "network_id"): "network",
+    ("os-security-groups", "group_id"): "security_group",
+    ("os-security-group-rules", "rule_id"): "security_group_rule",
+}  # fmt: skip
 
 
 @schemathesis.serializer(CURRENT, DRAFT)
@@ -174,6 +181,8 @@ class Known:
             if path.endswith(("/search", "/servers")):
                 return str(two.zone.name)
             return str(two.zone.uuid if minor >= UUIDS_FIRST else two.zone.id)
+        if "/compute/" in path and (noun, name) in _ONCE:
+            return side.ids.get(_ONCE[noun, name])
         common = {
             "role_id": MEMBER_ROLE, "class_id": "default",
             "tag": "x" if "/compute" in path else f"{side.mark}-tag",

@@ -258,6 +258,9 @@ class TwoProjects:
             "insert into image_member (image_id, project_id, status) values (%s, %s, 'pending')",
             (image.id, self.admin.who.project_id),
         )
+        await self.database.run(
+            "insert into image_property (image_id, key, value) values (%s, 'x', '1')", (image.id,)
+        )
         return image.uuid
 
     # What is in the database

@@ -13,7 +13,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -27,6 +27,7 @@ from cyclades_tx.flows.images import Images
 from cyclades_tx.image_store.fetching import Fetcher
 from cyclades_tx.image_store.locations import Locations
 from cyclades_tx.image_store.memory import MemoryImageStore
+from cyclades_tx.image_store.pace import WINDOW_SECONDS
 from cyclades_tx.image_store.signing import OURS, Signer
 from cyclades_tx.loops.images import Images as ImagesLoop
 from cyclades_tx.model.who import Who
@@ -83,6 +84,8 @@ class Ground:
         self.database = database
         self.site = site
         self.port = port
+        #: By which it is seen how fast somebody sends.
+        self.clock = Clock()
         self.number = port.getHost().port
         site.base = f"http://127.0.0.1:{self.number}".encode()
         self.store = MemoryImageStore(reactor.seconds)
@@ -91,7 +94,11 @@ class Ground:
         self.signer = Signer(
             KEYS, "http://cloud.example/vmapi", 600, lambda: reactor.seconds() + self.seconds_ahead
         )
-        allowed = [f"http://127.0.0.1:{self.number}/ok", "http://127.0.0.2:9/ok"]
+        allowed = [
+            f"http://127.0.0.1:{self.number}/ok",
+            "http://127.0.0.2:9/ok",
+            "pithos://account",
+        ]
         self.data = self.flows(Locations(allowed, ["127.0.0.1"]))
         self.wire: Any = Loopback(reactor, self.mount)
         self.who = Who("", "", "", "", frozenset())
@@ -103,7 +110,7 @@ class Ground:
 
     def mount(self, frame: Frame) -> None:
         """Add the endpoints."""
-        data = Data(self.reactor, self.data)
+        data = Data(self.clock, self.data)
         mount(frame, self.database, data)
         vmapi.mount(frame, MemorySecretStore(self.reactor), data.fetch)
 
@@ -426,6 +433,37 @@ async def test_an_upload_that_is_cut_leaves_nothing(ground: Ground) -> None:
     assert (await ground.get(uuid)).body == DATA
 
 
+async def test_an_upload_that_is_too_slow_is_refused(ground: Ground) -> None:
+    """408, the image takes data again, and the next try works."""
+    uuid = await ground.image()
+    client = await a_client(ground, uuid, "Content-Length: 100000", b"a" * 5)
+    await ground.until(lambda: saving(ground, uuid))
+    await ground.until(waited(ground.clock))
+    ground.clock.advance(WINDOW_SECONDS)
+    await client.until(b" 408 ")
+    client.transport.loseConnection()
+    await ground.waits_again(uuid)
+    assert "too slowly" in (await ground.row(uuid)).upload_error
+    client = await a_client(ground, uuid, f"Content-Length: {len(DATA)}", DATA[:300_000])
+    await ground.until(lambda: saving(ground, uuid))
+    await ground.until(waited(ground.clock))
+    # Slow, but not too slow.
+    ground.clock.advance(WINDOW_SECONDS - 1)
+    client.transport.write(DATA[300_000:])
+    await client.until(b" 204 ")
+    client.transport.loseConnection()
+    assert (await ground.get(uuid)).body == DATA
+
+
+def waited(clock: Clock) -> Any:
+    """Whether somebody waits for time to pass."""
+
+    async def holds() -> bool:
+        return bool(clock.getDelayedCalls())
+
+    return holds
+
+
 async def test_an_image_that_is_deleted_meanwhile_gets_no_data(ground: Ground) -> None:
     """410 when the data are there; earlier, once the loop has noticed."""
     uuid = await ground.image()
@@ -616,6 +654,7 @@ async def test_an_import_is_refused_like_an_upload(ground: Ground) -> None:
     assert (await imported(ground, uuid, "http://169.254.169.254/latest")).status == 403
     assert (await imported(ground, uuid, "file:///etc/passwd")).status == 403
     assert (await imported(ground, uuid, "nonsense")).status == 403
+    assert (await imported(ground, uuid, "pithos://account/images/x")).status == 400
     assert (await imported(ground, uuid, "")).status == 400
     assert (await imported(ground, uuid, good, other)).status == 404
     for body in (b"", b"[]", b'{"method": {"name": "copy-image"}}', b'{"method": {}}',

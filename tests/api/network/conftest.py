@@ -24,7 +24,6 @@ from cyclades_tx.flows.security_groups import SecurityGroups
 from cyclades_tx.flows.subnet_pools import SubnetPools
 from cyclades_tx.flows.subnets import Subnets
 from cyclades_tx.flows.value_pools import ValuePools
-from cyclades_tx.model.who import ADMIN, Who
 from cyclades_tx.sections import GanetiSection, OperationsSection
 from cyclades_tx.testing import builders
 from cyclades_tx.testing.loopback import Loopback
@@ -69,15 +68,3 @@ async def writing(database: Any) -> Any:
     await pools.create("bridge", "prv", 20)
     yield Writing(database, wire, await builders.somebody(database))
     await wire.close()
-
-
-@pytest_twisted.async_fixture
-async def admin(database: Any) -> Who:
-    """An administrator, in a project of his own."""
-    return await builders.somebody(database, ADMIN)
-
-
-@pytest_twisted.async_fixture
-async def stranger(database: Any) -> Who:
-    """Somebody of another project."""
-    return await builders.somebody(database)

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest_twisted
-import treq
-from twisted.web.client import HTTPConnectionPool
 
 from cyclades_tx.api.frame import Frame
-from cyclades_tx.api.site import ApiSite
 from cyclades_tx.api.volume import app
 from cyclades_tx.flows.volume_attachments import VolumeAttachments
 from cyclades_tx.flows.volumes import Volumes
 from cyclades_tx.identity.memory import MemoryIdentity
-from cyclades_tx.model.who import ADMIN, READER, Who
+from cyclades_tx.model.who import READER, Who
 from cyclades_tx.sections import GanetiSection, OperationsSection
 from cyclades_tx.testing import builders
+from tests.api.wire import PUBLIC, Answer, Asking, listening
 
-LIMIT_BYTES = 1_048_576
-PUBLIC = "https://cloud.example.org"
 GIB = 2**30
 
 
-@dataclass
-class Answer:
-    """A reply."""
-
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as a document."""
-        return json.loads(self.body)
-
-    def header(self, name: str) -> str | None:
-        """One header."""
-        values = self.headers.getRawHeaders(name)
-        return None if values is None else values[0]
-
-    def fault(self, status: int, kind: str) -> str:
-        """Check that it is a fault of Volume, whole and nothing else; return its message."""
-        assert self.status == status, (self.status, self.body)
-        document = self.json
-        assert list(document) == [kind], document
-        assert set(document[kind]) == {"code", "message"}
-        assert document[kind]["code"] == status
-        assert self.header("x-openstack-request-id")
-        message: str = document[kind]["message"]
-        return message
-
-
-@dataclass
-class Wire:
-    """Asks the service as somebody."""
-
-    database: Any
-    identity: MemoryIdentity
-    port: int
-    who: Who
-    pool: Any
+class Wire(Asking):
+    """Asks Volume as somebody."""
 
     async def ask(
         self,
@@ -72,27 +29,23 @@ class Wire:
         body: Any = None,
         *,
         version: str | None = "3.71",
-        data: bytes | None = None,
-        headers: dict[str, str] | None = None,
         who: Who | None = None,
         token: bool = True,
+        **options: Any,
     ) -> Answer:
-        """Send a request to a path below ``/volume/v3``, or to a whole path with ``//``."""
-        sent = dict(headers or {})
-        if token:
-            sent["X-Auth-Token"] = self.identity.add(who or self.who)
-        if version is not None:
-            sent["OpenStack-API-Version"] = f"volume {version}"
-        if body is not None:
-            data = json.dumps(body).encode()
-        if data is not None:
-            sent.setdefault("Content-Type", "application/json")
-        base = f"http://127.0.0.1:{self.port}"
-        url = base + path[1:] if path.startswith("//") else f"{base}/volume/v3{path}"
-        response = await treq.request(
-            method, url, headers=sent, data=data, pool=self.pool, timeout=60, allow_redirects=False
+        """Send a request to a path below ``/volume/v3``, or to a whole path with ``//``.
+
+        :param options: those of :meth:`Asking.send`.
+        """
+        return await self.send(
+            method,
+            "/volume/v3",
+            path,
+            body=body,
+            version=None if version is None else f"volume {version}",
+            token=self.identity.add(who or self.who) if token else None,
+            **options,
         )
-        return Answer(response.code, response.headers, await response.content())
 
     async def get(self, path: str, **options: Any) -> Answer:
         """Ask for something."""
@@ -135,24 +88,8 @@ async def wire(database: Any) -> Any:
     frame = Frame(reactor, identity, PUBLIC)
     attachments = VolumeAttachments(database, GanetiSection(), OperationsSection())
     app.mount(frame, database, Volumes(database, attachments))
-    site = ApiSite(frame.resource(), max_body_bytes=LIMIT_BYTES)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    yield Wire(database, identity, port.getHost().port, who, pool)
-    await pool.closeCachedConnections()
-    await port.stopListening()
-
-
-@pytest_twisted.async_fixture
-async def stranger(database: Any) -> Who:
-    """Somebody of another project."""
-    return await builders.somebody(database)
-
-
-@pytest_twisted.async_fixture
-async def admin(database: Any) -> Who:
-    """An administrator, in a project of his own."""
-    return await builders.somebody(database, ADMIN)
+    async with listening(reactor, frame) as (port, pool):
+        yield Wire(database, identity, port, who, pool)
 
 
 @pytest_twisted.async_fixture

@@ -65,20 +65,38 @@ async def test_volume_of_a_server_grows_by_an_operation(wire):
     assert await quotas.drift(wire.database) == []
 
 
-async def test_volume_that_is_kept_by_a_cluster_must_be_attached_first(wire):
-    """A disk without a server can neither grow nor be removed there."""
+async def test_volume_that_is_kept_by_a_cluster_is_changed_by_an_operation(wire):
+    """When it is known where its disk is; meanwhile nothing else can be done with it."""
     volume = await wire.volume(1)
     cluster = await builders.a_cluster(wire.database, "north")
     await wire.database.run("update volume set initialised = true, cluster_id = %s", (cluster.id,))
     assert (await shown(wire, volume))["availability_zone"] == "north"
     answer = await wire.act(volume, "os-extend", {"new_size": 3})
-    assert "attach it to one first" in answer.fault(409, "conflictingRequest")
+    assert "where it is is not known" in answer.fault(409, "conflictingRequest")
     for query in ("", "?force=True"):
         answer = await wire.ask("DELETE", f"/volumes/{volume['id']}{query}")
         answer.fault(409, "conflictingRequest")
     answer = await wire.act(volume, "os-retype", {"new_type": "fast"})
     answer.fault(400, "badRequest")
+    await wire.database.run("update volume set ganeti_uuid = 'aa-bb', node = 'n1'")
+    assert (await wire.act(volume, "os-extend", {"new_size": 3})).status == 202
+    row = await wire.database.first("select kind, server_id, cluster_id, arguments from operation")
+    assert (row.kind, row.server_id, row.cluster_id) == ("extend_volume", None, cluster.id)
+    assert row.arguments == {"size_gib": 3}
+    now = await shown(wire, volume)
+    assert (now["status"], now["size"], await wire.used_gib()) == ("extending", 1, 1)
+    assert await quotas.drift(wire.database) == []
+    for query in ("", "?force=True"):
+        answer = await wire.ask("DELETE", f"/volumes/{volume['id']}{query}")
+        answer.fault(400, "badRequest")
+    await wire.database.run("delete from operation")
+    await wire.database.run("update holding set reserved = 0")
+    await wire.database.run("update volume set status = 'available'")
+    assert (await wire.ask("DELETE", f"/volumes/{volume['id']}")).status == 202
+    assert (await shown(wire, volume))["status"] == "deleting"
+    assert await wire.database.value("select kind from operation") == "delete"
     assert await wire.used_gib() == 1
+    assert await quotas.drift(wire.database) == []
 
 
 async def test_volume_whose_disk_was_taken_away_by_hand_can_be_deleted(wire):

@@ -155,16 +155,29 @@ async def test_volumes_with_data_are_refused_honestly(wire, stranger):
     hidden = await builders.an_image(
         wire.database, project_id=stranger.project_id, visibility="private"
     )
+    large = await builders.an_image(wire.database, min_disk_gib=2)
     mine, theirs = await wire.volume(), await wire.volume(who=stranger)
     for wanted, status, kind in (
-        ({"imageRef": image.uuid}, 501, "notImplemented"),
         ({"imageRef": hidden.uuid}, 400, "badRequest"),
+        ({"imageRef": large.uuid}, 400, "badRequest"),
+        ({"imageRef": image.uuid, "source_volid": mine["id"]}, 400, "badRequest"),
         ({"source_volid": mine["id"]}, 501, "notImplemented"),
         ({"source_volid": theirs["id"]}, 404, "itemNotFound"),
     ):
         answer = await wire.post("/volumes", {"volume": {"size": 1, **wanted}})
         answer.fault(status, kind)
     assert await wire.database.value("select count(*) from volume") == 2
+
+
+@pytest.mark.parametrize("word", ["imageRef", "image_id"])
+async def test_volume_of_an_image_is_bootable_and_names_it(wire, word):
+    """Its data get on it when a server boots from it."""
+    image = await builders.an_image(wire.database, name="system")
+    made = await wire.volume(1, **{word: image.uuid})
+    assert made["bootable"] == "true"
+    shown = (await wire.get(f"/volumes/{made['id']}")).json["volume"]
+    assert shown["volume_image_metadata"] == {"image_id": image.uuid, "image_name": "system"}
+    assert (shown["status"], shown["snapshot_id"]) == ("available", None)
 
 
 async def test_quota_of_the_disk_and_of_the_number_hold(wire):

@@ -98,7 +98,7 @@ class Connections:
         self._made: dict[tuple[str, ...], Any] = {}
 
     def get(self, kind: str, cloud: str, version: str) -> Any:
-        """One of ``conn``, ``nova`` and ``neutron``.
+        """One of ``conn``, ``old`` (it asks Compute for addresses), ``nova`` and ``neutron``.
 
         :param version: the microversion that a program with novaclient asks for.
         """
@@ -109,6 +109,9 @@ class Connections:
 
     def _conn(self, cloud: str, _version: str) -> Any:
         return openstack.connect(cloud=cloud)
+
+    def _old(self, cloud: str, _version: str) -> Any:
+        return openstack.connect(cloud=cloud, floating_ip_source="nova", secgroup_source="nova")
 
     def _nova(self, cloud: str, version: str) -> Any:
         from novaclient.client import Client

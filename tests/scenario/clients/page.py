@@ -29,13 +29,15 @@ CHAPTERS = {
     "test_routers": "Routers",
     "test_sdk": "openstacksdk",
     "test_bindings": "novaclient and neutronclient",
+    "test_old_clients": "What clients asked of Compute before 2.36",
 }
 
 _INTRODUCTION = """# Clients
 
 What the real clients can ask, each row with the test that does it against simulated clusters:
-openstackclient 10.5, openstacksdk 4.22 (`conn`), and the bindings of novaclient 18 (`nova`) and
-neutronclient 14 (`neutron`). What begins with a capital letter stands for anything. The request is
+openstackclient 10.5, openstacksdk 4.22 (`conn`; `old` with `floating_ip_source` and
+`secgroup_source` set to `nova`), and the bindings of novaclient 18 (`nova`) and neutronclient 14
+(`neutron`). What begins with a capital letter stands for anything. The request is
 the one that matters; look-ups by name, and what a client asks afterwards, are left out.
 
 **approximated** says what is different from the reference. What is **refused** fails with the

@@ -186,6 +186,7 @@ class Person:
         self._ticks = ticks
         self._login = login
         self.conn = Function(self, "conn")
+        self.old = Function(self, "old")
         self.neutron = Function(self, "neutron")
 
     def another(self, url: str, *options: str) -> Person:

@@ -123,7 +123,7 @@ class Row:
     @property
     def library(self) -> bool:
         """Whether it is a function of a library."""
-        return re.match(r"(conn|nova|neutron)\.", self.call) is not None
+        return re.match(r"(conn|old|nova|neutron)\.", self.call) is not None
 
     def match_command(self, argv: list[str]) -> int:
         """How many words and options a command has in common with the row; 0 if it is not it."""

@@ -30,7 +30,7 @@ NEITHER = "The resource could not be found."
     ),
     refused(
         "image create --property os_glance_x=1 NAME",
-        *("POST image/images", 403, "Attribute &#x27;os_glance_x&#x27; is reserved."),
+        *("POST image/images", 403, "Attribute 'os_glance_x' is reserved."),
     ),
     supported("image set --name NAME I", PATCH),
     supported("image set --property K=V I", PATCH),

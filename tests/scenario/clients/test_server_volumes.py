@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.scenario.clients.people import Person
-from tests.scenario.clients.table import approximated, refused, rows, supported
+from tests.scenario.clients.table import approximated, rows, supported
 from tests.scenario.conftest import Cloud
 
 pytestmark = pytest.mark.xdist_group("clients")
 
 PATH = "compute/servers/S/os-volume_attachments"
+AS_IT_IS = "Nothing is installed: no password, key or user data gets into it."
 KIND = "Where the disks of a server can leave it; elsewhere volumes go with their server."
 
 
@@ -85,7 +86,8 @@ def test_volumes_come_and_go(
 @rows(
     approximated("server create --boot-from-volume SIZE", "POST compute/servers", KIND),
     approximated("server create --block-device-mapping DEVICE=V", "POST compute/servers", KIND),
-    refused("server create --volume V", "POST compute/servers", 400, "An image is needed"),
+    approximated("server create --volume V", "POST compute/servers", AS_IT_IS),
+    approximated("server create --block-device uuid=V", "POST compute/servers", AS_IT_IS),
 )
 def test_servers_are_made_with_volumes(
     demo: Person, volume: Callable[[str], str], cloud: Cloud, settled: Callable[[], None]
@@ -93,14 +95,25 @@ def test_servers_are_made_with_volumes(
     """The first disk may be one; it is the project's when the server is gone."""
     data = volume("data")
     create = "server create --flavor tiny --network shared"
-    demo.refused(f"{create} --volume {data} x")
     words = "--image debian-12 --boot-from-volume 2"
     demo(f"{create} {words} --block-device-mapping vdb={data} --wait booted")
     shown = demo.json("server show booted")
     assert [each["id"] for each in shown["volumes_attached"]][1:] == [data]
     assert "booted from volume" in shown["image"]
+    root = shown["volumes_attached"][0]["id"]
     demo("server delete --wait booted")
     settled()
+    # The disk is at the cluster, with its system: two more servers boot from it.
+    for name, words in (
+        ("again", f"--volume {root}"),
+        ("once-more", f"--block-device uuid={root},source_type=volume,boot_index=0"),
+    ):
+        demo(f"{create} {words} --wait {name}")
+        shown = demo.json(f"server show {name}")
+        assert [each["id"] for each in shown["volumes_attached"]] == [root]
+        assert (shown["status"], shown["image"]) == ("ACTIVE", "N/A (booted from volume)")
+        demo(f"server delete --wait {name}")
+        settled()
     left = cloud.books.rows("select 1 from volume where not local and status = 'available'")
     assert len(left) == 2
     gone(cloud)

@@ -1,0 +1,88 @@
+"""What Compute once passed on to Image and Network: there is none of it from 2.36 on.
+
+Old clients ask it at 2.1. The ids are those of the other services, and the same flows do what is
+asked; only the documents are Compute's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cyclades_tx.api.call import Call, Handler, Reply
+from cyclades_tx.api.compute import paging
+from cyclades_tx.api.compute.routes import Routes
+from cyclades_tx.api.documents import many, one
+from cyclades_tx.errors import NotFound
+from cyclades_tx.flows.floating_ips import FloatingIps
+from cyclades_tx.flows.images import Images
+from cyclades_tx.flows.security_groups import SecurityGroups
+
+#: The last microversion that has them.
+LAST = 35
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The flows that do what is asked of Compute here."""
+
+    floating_ips: FloatingIps
+    security_groups: SecurityGroups
+    images: Images
+
+
+class Proxies:
+    """Adds endpoints that are there up to :data:`LAST`, and 404 from then on."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Add one endpoint; see :meth:`.routes.Routes.add`."""
+        self._routes.add(method, path, _until_last(handler))
+
+
+def _until_last(handler: Handler) -> Handler:
+    async def handle(call: Call, **arguments: str) -> Reply | bytes:
+        if call.minor > LAST:
+            raise NotFound("The resource could not be found.")
+        return await handler(call, **arguments)
+
+    return handle
+
+
+def listing(plural: str, text: str, rows: str, order: str) -> str:
+    """The SQL of ``{"plural": [DOCUMENT, …]}``; the last arguments are limit and offset.
+
+    :param rows: the tables and conditions that a document stands over.
+    """
+    items = many("page.item", "page.place")
+    return (
+        f"select '{{\"{plural}\": ' || {items} || '}}' from (select {text} as item,"
+        f" row_number() over (order by {order}) as place from {rows} order by {order}"
+        " limit %s::bigint offset %s::bigint) as page"
+    )
+
+
+def showing(singular: str, text: str, rows: str) -> str:
+    """The SQL of ``{"singular": DOCUMENT}``."""
+    return f"select {one(singular, text)} from {rows}"
+
+
+def part(call: Call) -> tuple[int, int]:
+    """How much of a list is shown: limit and offset.
+
+    :raise BadRequest: when one is no whole number of at least 0.
+    """
+    return paging.limit(call), paging.number(call, "offset") or 0
+
+
+async def found(database: Any, call: Call, sql: str, arguments: tuple[Any, ...], why: str) -> bytes:
+    """One document, or the fault that there is none.
+
+    :param why: what the fault says.
+    """
+    body: bytes | None = await database.document(sql, arguments)
+    if body is None:
+        raise NotFound(why)
+    return body
