@@ -11,13 +11,14 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused, GanetiUnavailable
+from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused
+from cyclades_tx.loops import submission
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.model import kept_volume_plan as plan
 from cyclades_tx.model.instance import Instance, NewDisk, NewInstance, SeenDisk
 from cyclades_tx.model.kept_volume_plan import VolumeFacts, plan_kept_volume
 from cyclades_tx.model.moves import ABSENT
-from cyclades_tx.model.operation import FAILED, PENDING, SUBMITTED, SUBMITTING, Operation
+from cyclades_tx.model.operation import FAILED, SUBMITTED, Operation
 from cyclades_tx.model.ownership import holder_tag
 from cyclades_tx.model.step import Adopt, AskInstance, AskSiblings, Confirm, Finish, Submit, Wait
 from cyclades_tx.model.volume_keeping import ON_A_NODE
@@ -122,29 +123,21 @@ class KeptVolumeWork:
         return await self._work.note_silence(operation, error)
 
     async def _mark(self, operation: Operation, step: str, attempt: int, job_id: int) -> None:
-        lease = self._work.lease
-
-        async def write(tx: Any) -> None:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            await operations.mark_submitted(tx, operation.id, step, attempt, job_id)
-
-        self._work.watch.forget(operation.job_id)
-        await self._work.database.transaction(write, "volume.submitted")
-        self._work.watch.watch(job_id, f"v{operation.volume_id}", operation.id)
+        await submission.submitted(
+            self._work,
+            operation,
+            step,
+            attempt,
+            job_id,
+            key=f"v{operation.volume_id}",
+            transaction="volume.submitted",
+        )
 
     async def _submit(
         self, volume: Any, operation: Operation, step: Submit, facts: VolumeFacts
     ) -> float | None:
-        lease, job = self._work.lease, facts.job
-
         async def write(tx: Any) -> bool:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            if operation.step and job is not None:
-                await operations.end_step(tx, operation, str(job.status), job.message)
-            marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
-            if marked and step.failure:
-                await operations.remember(tx, operation.id, "failure", step.failure)
-            return marked
+            return await submission.begin(tx, self._work, operation, step, facts.job)
 
         if not await self._work.database.transaction(write, "volume.submit"):
             return None
@@ -157,17 +150,9 @@ class KeptVolumeWork:
             await self._finish(sent, Finish(FAILED, f"The cluster refused: {error.message}"))
             return None
         except GanetiError as error:
-            pause = self._work.pause_seconds(operation)
-            unsent = isinstance(error, GanetiUnavailable) and operation.state == PENDING
-            state = PENDING if unsent else SUBMITTING
-            why = f"The cluster did not take the job: {error.message}"
-
-            async def put_back(tx: Any) -> None:
-                await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-                await operations.mark_unsent(tx, operation.id, state, why, pause)
-
-            await self._work.database.transaction(put_back, "volume.unsent")
-            return pause
+            return await submission.unsent(
+                self._work, operation, error, transaction="volume.unsent"
+            )
         self._work.crash(f"after-call:{step.step}")
         await self._mark(operation, step.step, step.attempt, job_id)
         self.log.info(

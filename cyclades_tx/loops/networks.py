@@ -8,15 +8,14 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused, GanetiUnavailable
+from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused
+from cyclades_tx.loops import submission
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.model.instance import NewNetwork
 from cyclades_tx.model.network_plan import AskNetwork, NetworkFacts, plan_network
 from cyclades_tx.model.operation import (
     FAILED,
-    PENDING,
     SUBMITTED,
-    SUBMITTING,
     SUCCEEDED,
     Operation,
 )
@@ -129,27 +128,25 @@ class NetworkWork:
         return await self._work.note_silence(operation, error)
 
     async def _mark(self, operation: Operation, step: str, attempt: int, job_id: int) -> None:
-        lease = self._work.lease
-
-        async def write(tx: Any) -> None:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            await operations.mark_submitted(tx, operation.id, step, attempt, job_id)
-
-        self._work.watch.forget(operation.job_id)
-        await self._work.database.transaction(write, "network.submitted")
-        self._work.watch.watch(job_id, f"n{operation.network_id}", operation.id)
+        await submission.submitted(
+            self._work,
+            operation,
+            step,
+            attempt,
+            job_id,
+            key=f"n{operation.network_id}",
+            transaction="network.submitted",
+        )
 
     async def _submit(
         self, network_id: int, operation: Operation, step: Submit, facts: NetworkFacts
     ) -> float | None:
-        lease = self._work.lease
-        row = await cluster_networks.for_making(self._work.database, network_id, lease.cluster_id)
+        row = await cluster_networks.for_making(
+            self._work.database, network_id, self._work.lease.cluster_id
+        )
 
         async def write(tx: Any) -> bool:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            if operation.step and facts.job is not None:
-                await operations.end_step(tx, operation, str(facts.job.status), facts.job.message)
-            return await operations.mark_submitting(tx, operation, step.step, step.attempt)
+            return await submission.begin(tx, self._work, operation, step, facts.job)
 
         if not await self._work.database.transaction(write, "network.submit"):
             return None
@@ -164,17 +161,9 @@ class NetworkWork:
             )
             return None
         except GanetiError as error:
-            pause = self._work.pause_seconds(operation)
-            unsent = isinstance(error, GanetiUnavailable) and operation.state == PENDING
-            state = PENDING if unsent else SUBMITTING
-            why = f"The cluster did not take the job: {error.message}"
-
-            async def put_back(tx: Any) -> None:
-                await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-                await operations.mark_unsent(tx, operation.id, state, why, pause)
-
-            await self._work.database.transaction(put_back, "network.unsent")
-            return pause
+            return await submission.unsent(
+                self._work, operation, error, transaction="network.unsent"
+            )
         self._work.crash(f"after-call:{step.step}")
         await self._mark(operation, step.step, step.attempt, job_id)
         return 2.0

@@ -15,7 +15,7 @@ from cyclades_tx.ganeti.interfaces import (
     GanetiUncertain,
 )
 from cyclades_tx.image_store.signing import Locate, as_it_is
-from cyclades_tx.loops import firewalls, volumes
+from cyclades_tx.loops import firewalls, submission, volumes
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.first_boots import Rearm, Secrets, never_again
@@ -29,7 +29,6 @@ from cyclades_tx.model.operation import (
     FAILED,
     PENDING,
     SUBMITTED,
-    SUBMITTING,
     Operation,
 )
 from cyclades_tx.model.ownership import Owner
@@ -208,17 +207,15 @@ class ServerWork:
         return await self._work.note_silence(operation, error)
 
     async def _adopt(self, operation: Operation, job_id: int) -> None:
-        lease = self._work.lease
-
-        async def write(tx: Any) -> None:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            await operations.mark_submitted(
-                tx, operation.id, operation.step, operation.attempt, job_id
-            )
-
-        self._work.watch.forget(operation.job_id)
-        await self._work.database.transaction(write, "server.adopt")
-        self._work.watch.watch(job_id, f"s{operation.server_id}", operation.id)
+        await submission.submitted(
+            self._work,
+            operation,
+            operation.step,
+            operation.attempt,
+            job_id,
+            key=f"s{operation.server_id}",
+            transaction="server.adopt",
+        )
         self.log.info("operation.adopted", operation_id=operation.id, job_id=job_id)
 
     async def _finish(self, operation: Operation, step: Finish) -> None:
@@ -317,26 +314,19 @@ class ServerWork:
             )
             return None
         except (GanetiUnavailable, GanetiUncertain) as error:
-            # Pending means that nothing was ever sent: what is pending may be canceled at once.
-            unsent = isinstance(error, GanetiUnavailable) and never_sent
-            state = PENDING if unsent else SUBMITTING
-            why = f"The cluster did not take the job: {error.message}"
-            pause = self._work.pause_seconds(operation)
-
-            async def put_back(tx: Any) -> None:
-                await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-                await operations.mark_unsent(tx, operation.id, state, why, pause)
-
-            await self._work.database.transaction(put_back, f"server.unsent.{step.step}")
-            return pause
+            return await submission.unsent(
+                self._work, operation, error, transaction=f"server.unsent.{step.step}"
+            )
         self._work.crash(f"after-call:{step.step}")
-
-        async def accepted(tx: Any) -> None:
-            await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            await operations.mark_submitted(tx, operation.id, step.step, step.attempt, job_id)
-
-        await self._work.database.transaction(accepted, f"server.submitted.{step.step}")
-        self._work.watch.watch(job_id, f"s{server_id}", operation.id)
+        await submission.submitted(
+            self._work,
+            operation,
+            step.step,
+            step.attempt,
+            job_id,
+            key=f"s{server_id}",
+            transaction=f"server.submitted.{step.step}",
+        )
         self.log.info(
             "operation.submitted",
             operation_id=operation.id,

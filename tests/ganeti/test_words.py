@@ -107,8 +107,16 @@ def test_power_follows_the_status_word(status, power) -> None:
 
 def test_capacity_leaves_out_nodes_that_cannot_be_used() -> None:
     """Offline nodes have nulls; drained ones and those without CPUs do not count."""
-    good = {"mfree": 1, "mtotal": 2, "dfree": 3, "dtotal": 4, "ctotal": 5, "pinst_cnt": 6}
-    offline = dict.fromkeys(good) | {"offline": True}
+    good = {
+        "name": "n",
+        "mfree": 1,
+        "mtotal": 2,
+        "dfree": 3,
+        "dtotal": 4,
+        "ctotal": 5,
+        "pinst_cnt": 6,
+    }
+    offline = dict.fromkeys(good) | {"name": "n", "offline": True}
     nodes = [good, offline, {**good, "drained": True}, {**good, "ctotal": 0}, good]
     seen = replies.capacity(nodes)
     assert (seen.nodes, seen.memory_free_mib, seen.cpus, seen.instances) == (2, 2, 10, 12)

@@ -95,7 +95,7 @@ def mount(
     groups.mount(routes, database)
     server_groups.mount(routes, database, ServerGroups(database))
     hypervisors.mount(routes, database, instance_prefix)
-    hosts.mount(routes)
+    hosts.mount(routes, database)
     consoles.mount(routes, consoles_flow)
     extensions.mount(routes)
     if old_flows is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.routes import Routes
+from cyclades_tx.api.compute.servers import read
 from cyclades_tx.api.errors import HttpError
 from cyclades_tx.errors import NotSupported
 
@@ -25,14 +28,17 @@ GONE = (
     "/servers/<ref>/consoles",
 )
 
+_THERE = "select '{}' from server where"
 
-def mount(routes: Routes) -> None:
+
+def mount(routes: Routes, database: Any) -> None:
     """Add the endpoints."""
 
     async def operators_only(call: Call, **_: str) -> Reply:
         raise NotSupported("The clusters are managed by the operators' commands.")
 
     async def no_diagnostics(call: Call, server_id: str) -> Reply:
+        await read(database, call, server_id, _THERE)
         raise NotSupported("Diagnostics of servers are not offered on this cloud.")
 
     async def gone(call: Call, **_: str) -> Reply:

@@ -278,10 +278,7 @@ async def test_another_projects_server_is_not_there(wire, database, stranger, pa
     """Whatever of it is asked for."""
     server, *_ = await a_full_server(database, stranger)
     answer = await wire.get(f"/servers/{server.uuid}{path}", version="2.96")
-    if path == "/diagnostics":
-        answer.fault(501, "notImplemented")
-    else:
-        answer.fault(404, "itemNotFound")
+    answer.fault(404, "itemNotFound")
     assert server.uuid not in (await wire.get("/servers")).body.decode()
 
 
