@@ -1,4 +1,4 @@
-"""The contract of a store of images against a real Swift, for who has one."""
+"""The contract of a store of images against a real Swift, which is installed for it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from cyclades_tx.testing.image_store_contract import (
 )
 from tests.image_store.memory_swift import MemorySwift
 from tests.image_store.test_swift import SEGMENT_BYTES, login
-from tests.real.swift import PROGRAMS, RealSwift
+from tests.real.swift import RealSwift
 
-pytestmark = pytest.mark.skipif(not PROGRAMS, reason="SWIFT_PROGRAMS names no real Swift")
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,23 @@
 """A real Swift on loopback, with one replica: its four servers and a memcached.
 
-Its programs come with the Python package ``swift``, in an environment of their own (it brings
-an event loop that our tests must not have); who has them names their folder.
+Its programs come with the Python package ``swift``, which gets an environment of its own: it
+brings an event loop that our tests must not have.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
+from tests.real.packages import need
 from tests.real.ports import free_port
 
-#: The folder of ``swift-proxy-server`` and the others.
-PROGRAMS = os.environ.get("SWIFT_PROGRAMS", "")
+PACKAGE = "swift == 2.38.*"
 START_SECONDS = 60.0
+INSTALL_SECONDS = 300.0
 USER, KEY = "test:tester", "testing"
 _FILTERS = (
     "catch_errors", "gatekeeper", "healthcheck", "cache", "listing_formats", "tempauth", "copy",
@@ -28,27 +28,26 @@ _FILTERS = (
 class RealSwift:
     """The servers, from start to stop.
 
-    :param folder: for what they keep.
+    :param folder: for what they keep, and for the programs.
     :ivar account_url: of the one account.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._programs = Path(PROGRAMS)
+        self._programs = folder / "programs" / "bin"
         self._running: list[subprocess.Popen[bytes]] = []
         self._port, self._cache_port = free_port(), free_port()
         self.account_url = f"http://127.0.0.1:{self._port}/v1/AUTH_test"
 
     def start(self) -> None:
-        """Start them, and wait until they answer."""
+        """Install and start them, and wait until they answer."""
+        self._install()
         (self._folder / "devices" / "d1").mkdir(parents=True)
         (self._folder / "swift.conf").write_text(
             "[swift-hash]\nswift_hash_path_suffix = s\nswift_hash_path_prefix = p\n"
             "[storage-policy:0]\nname = one\ndefault = yes\n"
         )
-        memcached = shutil.which("memcached", path="/usr/bin:/usr/local/bin:/bin")
-        assert memcached is not None, "memcached is missing"
-        self._run(memcached, "-u", "nobody", "-l", "127.0.0.1", "-p", str(self._cache_port))
+        self._run(need("memcached", "memcached"), "-u", "nobody", "-l", "127.0.0.1", "-p", str(self._cache_port))
         for kind in ("account", "container", "object"):
             self._ring(kind, port := free_port())
             self._server(
@@ -77,6 +76,22 @@ class RealSwift:
         for process in self._running:
             process.kill()
             process.wait(30)
+
+    def _install(self) -> None:
+        python = str(self._programs / "python")
+        for words in (
+            (sys.executable, "-m", "venv", str(self._programs.parent)),
+            (python, "-m", "pip", "install", "--disable-pip-version-check", "-q", PACKAGE),
+        ):
+            done = subprocess.run(
+                words,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_SECONDS,
+            )
+            assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-400:]}"
 
     def _token(self) -> str:
         request = urllib.request.Request(
