@@ -47,7 +47,8 @@ class RealSwift:
             "[swift-hash]\nswift_hash_path_suffix = s\nswift_hash_path_prefix = p\n"
             "[storage-policy:0]\nname = one\ndefault = yes\n"
         )
-        self._run(need("memcached", "memcached"), "-u", "nobody", "-l", "127.0.0.1", "-p", str(self._cache_port))
+        memcached = need("memcached", "memcached")
+        self._run(memcached, "-u", "nobody", "-l", "127.0.0.1", "-p", f"{self._cache_port}")
         for kind in ("account", "container", "object"):
             self._ring(kind, port := free_port())
             self._server(
