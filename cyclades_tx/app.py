@@ -42,12 +42,14 @@ from cyclades_tx.health import Health
 from cyclades_tx.image_store.interfaces import IImageStore
 from cyclades_tx.lag import LagSampler, period_seconds
 from cyclades_tx.loops.books import Books
-from cyclades_tx.loops.clusters import Drive, Drives
+from cyclades_tx.loops.clusters import Drive
 from cyclades_tx.loops.consoles import ConsoleWatch
+from cyclades_tx.loops.drives import Drives
 from cyclades_tx.loops.elsewhere import Elsewhere
 from cyclades_tx.loops.images import Images
 from cyclades_tx.loops.leases import Lease, Leases
 from cyclades_tx.loops.outbox import Publisher
+from cyclades_tx.loops.repeated import every
 from cyclades_tx.loops.retention import Retention
 from cyclades_tx.model.message import MessageReader
 from cyclades_tx.mq.broker import Broker
@@ -260,8 +262,7 @@ class Cyclades(MultiService):
             random.Random(),
         )
         self._retention.start()
-        self._sweeping = LoopingCall(lambda: ensureDeferred(self._sweep()))
-        self._sweeping.clock = world.reactor
+        self._sweeping = every(world.reactor, self._sweep)
         self._sweeping.start(SWEEP_SECONDS)
 
     async def _start_images(self, store: IImageStore) -> None:
@@ -361,17 +362,16 @@ class Cyclades(MultiService):
         return 0 if self._streams is None else len(self._streams)
 
     async def _sweep(self) -> None:
-        try:
-            await self.world.identity.sweep()
-            seconds = self.world.config.operations.resize_confirm_seconds
-            if seconds:
-                await self.world.servers.confirm_overdue(seconds)
-            await Replays(self.world.database, self.world.keyring).sweep()
-        except Exception:
-            self.log.failure("loop.turn_failed", Failure(), loop="sweep")
+        await self.world.identity.sweep()
+        seconds = self.world.config.operations.resize_confirm_seconds
+        if seconds:
+            await self.world.servers.confirm_overdue(seconds)
+        await Replays(self.world.database, self.world.keyring).sweep()
 
     def _failed(self, failure: Failure) -> None:
         """The start did not succeed: say why, and end the process."""
+        if not self.running:
+            return  # it is being stopped already
         error = failure.value
         if isinstance(error, SchemaError | ConfigError | Unavailable):
             self.log.critical("service.not_started", reason=error.message)
@@ -382,6 +382,10 @@ class Cyclades(MultiService):
         reactor.callWhenRunning(reactor.stop)
 
     async def _stop(self) -> None:
+        if self._starting is not None:
+            # What is still being started would go on beside what ends here.
+            self._starting.cancel()
+            await self._starting
         for port in self._ports:
             await _done(port.stopListening())
         if self._streams is not None:

@@ -8,7 +8,6 @@ itself: a ``*_file`` key names a file that only its owner can read.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -24,7 +23,7 @@ from msgspec import Meta, inspect
 from cyclades_tx.errors import ConfigError
 from cyclades_tx.sections import (
     MAX_FILE_BYTES,
-    PRINTABLE,
+    NETWORK_PATTERN,
     ROLES,
     AdminSection,
     BrokerSection,
@@ -46,6 +45,7 @@ from cyclades_tx.sections import (
     VmapiSection,
     read_secret,
 )
+from cyclades_tx.sections.words import explain, unknown_keys
 
 #: Most pieces of an image in an Object Storage.
 SWIFT_SEGMENTS = 1000
@@ -147,13 +147,14 @@ class Config(Section, frozen=True):
         except (ValueError, RecursionError) as error:
             # RecursionError: thousands of nested brackets; ValueError: bad TOML, endless numbers.
             raise ConfigError(f"{name}: not valid TOML: {error}") from None
-        for key, complaint in _unknown_keys(raw, inspect.type_info(cls)):
+        kind = inspect.type_info(cls)
+        for key, complaint in unknown_keys(raw, kind):
             raise ConfigError(f"{name}: {key}: {complaint}")
         _absolute_files(raw, folder or Path.cwd())
         try:
             config = msgspec.convert(raw, cls)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{name}: {_explain(str(error))}") from None
+            raise ConfigError(f"{name}: {explain(str(error), kind)}") from None
         for key, complaint in _complaints(config):
             raise ConfigError(f"{name}: {key}: {complaint}")
         return config
@@ -205,6 +206,7 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
         yield "database.pool_min", f"must be at most pool_max ({database.pool_max})"
     if config.ganeti.keyring_file:
         yield from _unreadable("ganeti.keyring_file", config.ganeti.keyring_file)
+    yield from _network_complaints(config.ganeti)
     for network in config.image.private_networks:
         if not _is_network(network):
             yield "image.private_networks", f"{network!r} is not an IP address or network"
@@ -220,6 +222,18 @@ def _complaints(config: Config) -> Iterator[tuple[str, str]]:
     for place in vmapi.memcached_servers:
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", place):
             yield "vmapi.memcached_servers", f"{place!r} is not host:port"
+
+
+def _network_complaints(ganeti: GanetiSection) -> Iterator[tuple[str, str]]:
+    for name in ("forced_networks", "default_networks"):
+        for entry in getattr(ganeti, name):
+            for network in (entry,) if isinstance(entry, str) else entry:
+                if not re.fullmatch(NETWORK_PATTERN, network):
+                    yield (
+                        f"ganeti.{name}",
+                        f"{network!r} is neither the UUID of a network nor SNF:ANY_PUBLIC,"
+                        " SNF:ANY_PUBLIC_IPV4 or SNF:ANY_PUBLIC_IPV6",
+                    )
 
 
 def _broker_complaints(broker: BrokerSection) -> Iterator[tuple[str, str]]:
@@ -328,73 +342,3 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _unknown_keys(raw: Any, kind: inspect.Type, key: str = "") -> Iterator[tuple[str, str]]:
-    """Each key that no table has: (key, what is allowed)."""
-    if isinstance(raw, list) and isinstance(kind, inspect.VarTupleType):
-        for index, item in enumerate(raw):
-            yield from _unknown_keys(item, kind.item_type, f"{key}[{index}]")
-    if not (isinstance(raw, dict) and isinstance(kind, inspect.StructType)):
-        return
-    known = {field.encode_name: field.type for field in kind.fields}
-    for name, value in raw.items():
-        place = f"{key}.{name}".lstrip(".")
-        if name in known:
-            yield from _unknown_keys(value, _plain(known[name]), place)
-        else:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            yield place, f"no such key{hint}; allowed: {', '.join(known)}"
-
-
-def _explain(message: str) -> str:
-    """msgspec's message about a wrong value, turned into the key and what is allowed there."""
-    complaint, _, path = message.partition(" - at `$")
-    kind: inspect.Type = inspect.type_info(Config)
-    for name, _index in re.findall(r"\.(\w+)|(\[[^\]]*\])", path):
-        kind = _plain(_inside(kind, name))
-    key = path.rstrip("`").lstrip(".")
-    return f"{key}: must be {_allowed(kind)}; {complaint[0].lower()}{complaint[1:]}"
-
-
-def _plain(kind: inspect.Type) -> inspect.Type:
-    return kind.type if isinstance(kind, inspect.Metadata) else kind
-
-
-def _inside(kind: inspect.Type, name: str) -> inspect.Type:
-    """The type of the member or element ``name`` of a value of the type ``kind``."""
-    if isinstance(kind, inspect.StructType):
-        return next(field.type for field in kind.fields if field.encode_name == name)
-    if isinstance(kind, inspect.VarTupleType):
-        return kind.item_type
-    return kind.value_type if isinstance(kind, inspect.DictType) else kind
-
-
-def _allowed(kind: inspect.Type) -> str:
-    """A type in words."""
-    match kind:
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.IntType():
-            return f"a whole number{_range(kind)}"
-        case inspect.FloatType():
-            return f"a number{_range(kind)}"
-        case inspect.StrType(pattern=str()) if kind.pattern != PRINTABLE:
-            return f"text that matches {kind.pattern}"
-        case inspect.StrType():
-            most = "" if kind.max_length is None else f" of at most {kind.max_length} characters"
-            return "printable text" + most
-        case inspect.LiteralType():
-            return "one of " + ", ".join(f'"{value}"' for value in kind.values)
-        case inspect.VarTupleType():
-            least = " (at least one)" if kind.min_length else ""
-            return f"a list{least}, each {_allowed(kind.item_type)}"
-        case inspect.UnionType():
-            return " or ".join(_allowed(one) for one in kind.types)
-        case _:
-            return "a table"
-
-
-def _range(kind: inspect.IntType | inspect.FloatType) -> str:
-    return "" if kind.ge is None else f" from {kind.ge:.10g} to {kind.le:.10g}"

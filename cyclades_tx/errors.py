@@ -18,11 +18,18 @@ class CycladesError(Exception):
     """
 
     code = "error"
+    #: What only those who run the cloud are told: figures and names of its machines.
+    inside = ""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+
+    @property
+    def whole(self) -> str:
+        """The message as those who run the cloud read it."""
+        return f"{self.message} {self.inside}" if self.inside else self.message
 
 
 class BadRequest(CycladesError):
@@ -89,9 +96,18 @@ class OverQuota(CycladesError):
 
 
 class NoCapacity(CycladesError):
-    """No cluster can take the server; the details hold the reason of each."""
+    """No cluster can take the server, or its own has no room for more.
+
+    :param kinds: why, without figures; nothing: users cannot know, or need not.
+    :param inside: the clusters with their figures.
+    """
 
     code = "no_capacity"
+
+    def __init__(self, *kinds: str, inside: str = "") -> None:
+        why = f" ({'; '.join(kinds)})" if kinds else ""
+        super().__init__(f"No valid host was found{why}.")
+        self.inside = inside
 
 
 class TooLarge(CycladesError):

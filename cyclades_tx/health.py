@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from cyclades_tx.errors import Unavailable
@@ -32,13 +33,14 @@ class Health:
 
     def checks(self) -> dict[str, Check]:
         """The checks by their names; each raises with the reason when something is wrong."""
-        return {
+        checks = {
             "database": self._answers,
             "schema": self._schema,
             "clusters": self._clusters,
             "loops": self._loops,
             "events": self._events,
         }
+        return {name: partial(self._when_reached, check) for name, check in checks.items()}
 
     def watch(self) -> None:
         """Count anew before each scrape of the metrics."""
@@ -46,8 +48,18 @@ class Health:
         self._metrics.before_scrape("drift", self._count_drift)
         self._metrics.before_scrape("outbox", self._count_events)
 
+    async def _when_reached(self, check: Check) -> Any:
+        if self._database.trouble:
+            why = " ".join(self._database.trouble.split())
+            raise Unavailable(f"The database cannot be reached: {why}")
+        return await check()
+
     async def _answers(self) -> None:
-        await self._database.value("select 1")
+        if self._database.shortage:
+            raise Unavailable(f"The database was short of something: {self._database.shortage}")
+        # On where a standby has not taken over yet, and where an operator has said so.
+        if await self._database.value("select current_setting('transaction_read_only')") == "on":
+            raise Unavailable("The database answers, and takes no changes: it is read-only now.")
 
     async def _schema(self) -> None:
         await check_schema(self._database)

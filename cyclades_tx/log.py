@@ -33,8 +33,6 @@ from cyclades_tx.sections import LogSection
 #: Every event of ours by name, and the fields that its line may have.
 EVENTS: dict[str, tuple[str, ...]] = {
     # The service.
-    "service.started": ("version", "roles", "listen", "public_url", "pid", "descriptors"),
-    "service.stopped": ("seconds",),
     "service.listening": ("roles", "url"),
     "service.not_started": ("reason",),
     # A request, answered or failed on our side.
@@ -45,20 +43,12 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "request.failed": ("service", "method", "path"),
     "request.refused": ("service", "client", "reason"),
     "reply.failed": ("service",),
-    # Identity.
-    "login.accepted": ("user_id", "user", "client", "method"),
-    "login.refused": ("user", "client", "method", "reason"),
-    "login.limited": ("user", "client", "retry_after_seconds"),
-    "token.revoked": ("user_id", "reason"),
-    # What a person changed.
-    "change.accepted": ("kind", "target", "target_id", "user_id", "project_id"),
     # Operations; ``end`` is how one ended.
     "operation.submitted": ("kind", "server_id", "network_id", "volume_id", "job_id"),
     "operation.adopted": ("kind", "server_id", "network_id", "job_id"),
     "operation.rearmed": ("kind",),
-    "operation.waits": ("kind", "server_id", "network_id", "reason"),
     "operation.ended": ("kind", "server_id", "network_id", "volume_id", "end", "reason", "seconds"),
-    "operation.late": ("kind", "server_id", "network_id", "age_seconds"),
+    "operation.no_room": ("kind", "server_id", "job_id", "reason"),
     "server.observed": ("server_id", "state", "changes"),
     "server.not_followed": ("server_id", "kind", "subject", "reason"),
     "server.not_its_own": ("server_id", "instance"),
@@ -135,15 +125,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     # Loops.
     "loop.turn_failed": ("loop", "key", "again_seconds"),
     "loop.turn_delayed": ("loop", "key", "reason", "again_seconds"),
-    "loop.repaired": ("loop", "key", "what"),
-    # PostgreSQL.
-    "database.lost": ("reason", "retry_seconds"),
-    "database.back": ("seconds",),
-    "database.retried": ("transaction", "reason", "attempt"),
-    "database.silent": ("seconds",),
-    "database.orphan_failed": ("transaction", "reason"),
-    "database.listen_lost": ("reason", "retry_seconds"),
-    "database.observer_failed": ("channel",),
+    "loop.goes_on": ("loop",),
     # The process itself.
     "reactor.late": ("seconds",),
     "health.failed": ("check", "reason"),

@@ -16,11 +16,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
-from types import FrameType
 
 from cyclades_tx.config import Config
 from cyclades_tx.errors import CycladesError
@@ -28,9 +25,7 @@ from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.store.embedded import EmbeddedError, EmbeddedPostgres
 from cyclades_tx.store.migrations import migrate
 from cyclades_tx.trial_seed import TrialCluster
-
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+from cyclades_tx.trial_watch import SIGNALS, Watch, tell
 
 #: Where the scripts for real clusters keep each cluster, in a folder named by its number.
 REAL_CLUSTERS = Path("/srv/cytx")
@@ -54,8 +49,6 @@ class Trial:
         self.config = self.state / "cyclades_tx.toml"
         self.simulators = self.state / "simulators.toml"
         self._postgres = EmbeddedPostgres(self.state)
-        self._service: subprocess.Popen[bytes] | None = None
-        self._stopping = False
 
     def run(self) -> int:
         """Start everything, say so, and wait for the end; return the exit code."""
@@ -69,9 +62,10 @@ class Trial:
                 raise CycladesError(f"Port {self.port} is in use; choose another with PORT=.")
             first = not self.clouds.exists()
             if first:
-                print("Preparing the database and a cloud to try ...", flush=True)
+                tell("Preparing the database and a cloud to try ...")
             clusters: list[TrialCluster] = []
             try:
+                _end_as_by_ctrl_c()
                 dsn = self._postgres.start()
                 migrate(dsn)
                 clusters = self._clusters()
@@ -79,9 +73,12 @@ class Trial:
                 self._seed(clusters)
                 return self._serve()
             finally:
-                if self.ganeti is not None:
-                    self._stop_ganeti(self.ganeti)
-                self._postgres.stop()
+                _take_no_more_signals()
+                try:
+                    if self.ganeti is not None:
+                        self._stop_ganeti(self.ganeti)
+                finally:
+                    self._postgres.stop()
 
     # Clusters
 
@@ -113,7 +110,7 @@ class Trial:
 
     def _start_ganeti(self, scripts: Path, which: int) -> TrialCluster:
         number = self._real_number(which)
-        print(f"Starting the real Ganeti cluster {number} ...", flush=True)
+        tell(f"Starting the real Ganeti cluster {number} ...")
         done = subprocess.run(
             [scripts / "ganeti-up.sh", str(number)],
             check=False,
@@ -163,10 +160,9 @@ class Trial:
                 # A second Ctrl-C must not leave half of them running.
                 process_group=0,
             )
-            print(
+            tell(
                 f"Ganeti cluster {file.read_text()} is stopped and kept for the next run; "
-                f"{scripts / 'ganeti-down.sh'} {file.read_text()} --purge removes it.",
-                flush=True,
+                f"{scripts / 'ganeti-down.sh'} {file.read_text()} --purge removes it."
             )
 
     # Files
@@ -215,49 +211,27 @@ class Trial:
         if self.ganeti is None:
             command.append(f"--with-simulator={self.simulators}")
         (self.state / "twistd.pid").unlink(missing_ok=True)
-        # A group of its own: a Ctrl-C comes to it through this process, in order.
-        self._service = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, cwd=self.state, process_group=0
-        )
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._stop)
-        if self._wait_ready():
-            self._say()
-        code = self._service.wait()
-        if self._stopping:
-            print("Stopped.", flush=True)
-            return 0
-        print(f"The service ended with {code}; its log is {self.state / 'cyclades_tx.log'}")
-        return code or 1
+        log = self.state / "cyclades_tx.log"
+        return Watch(self._postgres, log).run(command, self._ready, self._say)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
-        if self._service is not None and self._service.poll() is None:
-            self._service.terminate()
-
-    def _wait_ready(self) -> bool:
-        assert self._service is not None
-        until = time.monotonic() + READY_SECONDS
-        while time.monotonic() < until and self._service.poll() is None and not self._stopping:
-            try:
-                with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):
-                    return True
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        return False
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2):
+                return True
+        except OSError:
+            return False
 
     def _say(self) -> None:
         clouds = os.path.relpath(self.clouds)
         shown = clouds if not clouds.startswith("..") else str(self.clouds)
-        print(
+        tell(
             f"\nThe cloud is ready at {self.url}\n"
             f"Credentials (entries demo and admin): {shown}\n\n"
             "Three commands to try, in another terminal:\n\n"
             f"  export OS_CLIENT_CONFIG_FILE={shown} OS_CLOUD=demo\n"
             "  openstack server create --flavor tiny --image debian-12 --wait first\n"
             "  openstack console url show --novnc first\n\n"
-            "Ctrl-C stops it; the next run finds everything again.",
-            flush=True,
+            "Ctrl-C stops it; the next run finds everything again."
         )
 
 
@@ -268,6 +242,23 @@ def _private(path: Path, text: str) -> None:
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     fresh.rename(path)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let the other signals that end a program do what Ctrl-C does, until the service runs."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    # While the database is filled, the reactor has a handler of its own for that one.
+    signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+
+
+def _take_no_more_signals() -> None:
+    """Let nothing interrupt the end; a program that is started there has the usual handlers."""
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None)
 
 
 def _free(port: int) -> bool:

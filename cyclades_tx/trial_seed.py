@@ -55,11 +55,14 @@ def run(
 
     :param clouds: the file for OpenStack clients, mode 0600; it holds the generated passwords.
     :param resting: names of clusters of earlier runs that this one does not have.
+    :raise KeyboardInterrupt: when a signal ended it before it was through.
     """
     from twisted.internet import reactor
-    from twisted.internet.defer import ensureDeferred
+    from twisted.internet.defer import Deferred, ensureDeferred
 
     failures: list[Any] = []
+    interrupted: list[bool] = []
+    ended: Deferred[None] = Deferred()
 
     async def work() -> None:
         world = World.real(reactor, config, tool=True)
@@ -71,11 +74,28 @@ def run(
 
     def begin() -> None:
         done = ensureDeferred(work())
+
+        def end() -> Deferred[None] | None:
+            if ended.called:
+                return None
+            # A signal: what is under way in the database ends first.
+            interrupted.append(True)
+            done.cancel()
+            return ended
+
+        def over(_: None) -> None:
+            ended.callback(None)
+            if not interrupted:
+                reactor.stop()
+
+        reactor.addSystemEventTrigger("before", "shutdown", end)
         done.addErrback(failures.append)
-        done.addBoth(lambda _: reactor.stop())
+        done.addCallback(over)
 
     reactor.callWhenRunning(begin)
     reactor.run()
+    if interrupted or not ended.called:
+        raise KeyboardInterrupt
     if failures:
         failures[0].raiseException()
 

@@ -19,7 +19,7 @@ from cyclades_tx.app import Cyclades, Options
 from cyclades_tx.config import Config
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.identity.tokens import hash_of, new_token
-from cyclades_tx.store import operator_tokens, outbox
+from cyclades_tx.store import operator_tokens, outbox, server_inspection
 from cyclades_tx.testing import builders
 from cyclades_tx.world import World
 from tests.real.ports import free_port
@@ -180,6 +180,28 @@ async def test_loops_that_do_not_turn_are_told_to_operators(start: Start, dsn: s
     )
 
 
+async def test_what_takes_back_behind_its_deadline_is_not_late_yet(start: Start, dsn: str) -> None:
+    """It has five minutes more; then it is."""
+    one = await start("vmapi")
+    database = one.service.world.database
+    who = await builders.somebody(database)
+    cluster = await builders.a_cluster(database, "c1")
+    server = await builders.a_server(
+        database, who, await builders.a_flavor(database), cluster=cluster
+    )
+    operation_id = await builders.an_operation(database, server, cluster, "resize")
+    for step, minutes, late in (("set", 4, True), ("unset", 4, False), ("unset", 8, True)):
+        await database.run(
+            "update operation set step = %s, created_at = now() - interval '1 hour',"
+            " deadline_at = now() - make_interval(mins => %s) where id = %s",
+            (step, minutes, operation_id),
+        )
+        _status, health = await one.get("/healthz?deep", one.admin_port)
+        assert json.loads(health)["checks"]["loops"]["ok"] is not late
+        row = await server_inspection.progress(database, server.id, "")
+        assert row.late is late
+
+
 async def test_a_process_for_first_boots_has_no_compute(start: Start) -> None:
     """Only what its roles say."""
     one = await start("vmapi", admin=False)
@@ -197,6 +219,28 @@ async def test_a_process_for_loops_does_not_listen_to_users(start: Start) -> Non
     assert (await one.get("/healthz", one.admin_port))[0] == 200
     assert one.service._leases is not None
     await deferLater(one.service.world.reactor, 0.1)
+
+
+async def test_a_stop_while_the_start_waits_for_the_database_ends_it(tmp_path: Path) -> None:
+    """At once and quietly; what was being started does not go on beside what ends."""
+    from twisted.internet import reactor
+
+    Keyring.create(tmp_path / "keyring")
+    (tmp_path / "dsn").touch(0o600)
+    (tmp_path / "dsn").write_text(f"host=127.0.0.1 port={free_port()} user=nobody dbname=none")
+    (tmp_path / "config.toml").write_text(
+        f"[[listen]]\nport = {free_port()}\n"
+        '[database]\ndsn_file = "dsn"\n[ganeti]\nkeyring_file = "keyring"\n'
+    )
+    service = Cyclades(World.real(reactor, Config.load(tmp_path / "config.toml")))
+    service.startService()
+    assert service._starting is not None
+    while not service.world.database.trouble:
+        await deferLater(reactor, 0.01)
+    assert not service._starting.called
+    await service.stopService()
+    assert service._starting.called
+    assert service._ports == [] and service._leases is None
 
 
 def test_a_wrong_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The dialects of OpenStack: thin views over flows."""

@@ -19,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from cyclades_tx.errors import CycladesError
 from cyclades_tx.log import redact_text
 from cyclades_tx.metrics import Metrics
+from cyclades_tx.trouble import Trouble
 
 #: A check that takes longer has failed.
 CHECK_TIMEOUT_SECONDS = 3.0
@@ -61,6 +62,7 @@ class Health:
     def __init__(self, clock: IReactorTime, checks: Mapping[str, Check]) -> None:
         self._clock = clock
         self._checks = dict(checks)
+        self._trouble = Trouble(self.log, "health.failed")
 
     async def answer(self, request: Request) -> _Answer:
         """The reply to ``/healthz``: 200, or 503 when ``?deep`` finds something wrong."""
@@ -96,11 +98,12 @@ class Health:
                 CHECK_TIMEOUT_SECONDS, self._clock
             )
             result.update(facts or {})
+            self._trouble.over(name)
         except CycladesError as error:
             result = {"ok": False, "reason": redact_text(error.message)}
         except TimeoutError:
             result = {"ok": False, "reason": f"no answer in {CHECK_TIMEOUT_SECONDS:g} seconds"}
-            self.log.warn("health.failed", check=name, reason=result["reason"])
+            self._trouble.tell(name, str(result["reason"]), check=name)
         except Exception as error:
             self.log.failure("health.failed", Failure(), check=name)
             result = {"ok": False, "reason": type(error).__name__}

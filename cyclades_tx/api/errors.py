@@ -64,9 +64,11 @@ _NOVA_KINDS = {
     405: "badMethod",
     409: "conflictingRequest",
     413: "overLimit",
+    414: "badRequest",
     415: "badMediaType",
     422: "unprocessableEntity",
     429: "overLimit",
+    431: "badRequest",
     501: "notImplemented",
     503: "serviceUnavailable",
 }
@@ -83,14 +85,21 @@ _TITLES = {
     409: "Conflict",
     410: "Gone",
     413: "Request Entity Too Large",
+    414: "URI Too Long",
     415: "Unsupported Media Type",
     416: "Range Not Satisfiable",
     422: "Unprocessable Entity",
     429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
 }
+
+
+def title_of(status: int) -> str:
+    """The words beside a status."""
+    return _TITLES.get(status, "Error")
 
 
 def nova_fault(status: int, error: CycladesError) -> tuple[bytes, str]:

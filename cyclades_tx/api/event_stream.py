@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from cyclades_tx.errors import CycladesError, Unauthorized, Unavailable
-from cyclades_tx.flows.events import TooOld
+from cyclades_tx.flows.events import EventFeed, TooOld
 from cyclades_tx.identity.interfaces import IIdentity
 from cyclades_tx.model.who import Who
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.events import Streams
 
 #: The least time between two questions whether a token is still good.
 CHECK_SECONDS = 5.0
@@ -42,6 +40,23 @@ def message(kind: str, body: dict[str, Any], position: int | None = None) -> byt
     return named + b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(body))
 
 
+class Keeper(Protocol):
+    """Who keeps the streams of a process, and has them written to in turns."""
+
+    clock: IReactorTime
+    feed: EventFeed
+    log: Logger
+
+    def mark(self, stream: Stream) -> None:
+        """Have a stream written to soon."""
+
+    def forget(self, stream: Stream, reason: str) -> None:
+        """A stream has ended."""
+
+    def linger(self, transport: Any) -> None:
+        """Give the last words of a stream some time to reach the reader, and no more."""
+
+
 @implementer(IPushProducer)
 class Stream:
     """One reader's connection; holds a position, and no events.
@@ -50,7 +65,7 @@ class Stream:
     """
 
     def __init__(
-        self, streams: Streams, request: Request, who: Who, token: str, project_id: str | None
+        self, streams: Keeper, request: Request, who: Who, token: str, project_id: str | None
     ) -> None:
         self._streams = streams
         self._request = request

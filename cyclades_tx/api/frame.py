@@ -35,7 +35,6 @@ from cyclades_tx.errors import (
     CycladesError,
     Forbidden,
     NotFound,
-    TooLarge,
     Unauthorized,
 )
 from cyclades_tx.identity.interfaces import IIdentity
@@ -266,6 +265,8 @@ class Frame:
 
     def _fault(self, call: Call, error: CycladesError) -> bytes:
         status = status_of(error, call.service.name)
+        if error.inside:
+            self._log_inside(call, error)
         body, content_type = call.service.fault(status, error)
         request = call.request
         request.setResponseCode(status)
@@ -281,6 +282,18 @@ class Frame:
                 request.setHeader(name, value)
         self._common_headers(call)
         return body
+
+    def _log_inside(self, call: Call, error: CycladesError) -> None:
+        """Tell what users are not told: in the log, and to an administrator."""
+        log.info(
+            "request.refused",
+            request_id=call.request_id,
+            service=call.service.name,
+            reason=error.whole,
+        )
+        who = getattr(call, "who", None)
+        if who is not None and who.admin:
+            error.message = error.whole
 
     def _common_headers(self, call: Call) -> None:
         set_header = call.request.setHeader
@@ -377,10 +390,9 @@ class _Root(Resource):
         """Whether the site begins a request before its body is there."""
         return self._frame.takes_stream(method, path)
 
-    def too_large(self, path: bytes) -> tuple[bytes, str]:
-        """What the site answers when a body is too large: the body and its type."""
-        service = self._frame.service_of(path)
-        return service.fault(413, TooLarge("The body is larger than the service takes."))
+    def refusal(self, path: bytes, fault: HttpError) -> tuple[bytes, str]:
+        """What the site answers to what it does not hand on: the body and its type."""
+        return self._frame.service_of(path).fault(fault.status, fault)
 
 
 def _plain_fault(status: int, error: CycladesError) -> tuple[bytes, str]:

@@ -67,8 +67,11 @@ class Sending:
 
     async def _run(self) -> None:
         request = self._request
-        request.notifyFinish().addErrback(lambda _: self.stopProducing())
         try:
+            channel: Any = request.channel
+            if channel is None:
+                return  # the client went away while the reader was opened
+            request.notifyFinish().addErrback(lambda _: self.stopProducing())
             if request.method != b"HEAD":
                 request.registerProducer(self, True)
                 try:

@@ -1,27 +1,29 @@
-"""The HTTP front: a site that refuses bodies that are too large and logs one line a request.
+"""The HTTP front: a site that refuses what is no request, and bodies that are too large.
 
 A request whose endpoint takes its body as a stream begins when its head is there, so that it
 is refused, or its token checked, before the body is read. When it is answered before the body
-has come, the rest is thrown away for a while, so that the client gets to read the answer.
+has come, the rest is thrown away for a while, so that the client gets to read the answer; so
+is whatever follows a request that is refused here: nobody knows where the next one begins.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import uuid4
 
+import orjson
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from cyclades_tx.api.errors import HttpError, title_of
+from cyclades_tx.api.heads import are_headers, fault_of, path_of
 from cyclades_tx.api.incoming import Incoming
 
-_JSON = "application/json"
-#: What an absolute URL begins with.
-_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
-_TOO_LARGE = b'{"error": {"code": 413, "message": "The body is larger than the service takes."}}'
+_TOO_LARGE = "The body is larger than the service takes."
 
 
 class LimitedRequest(Request):
@@ -31,52 +33,32 @@ class LimitedRequest(Request):
     counted while it comes.
     """
 
-    #: Set by the resource's wrapper when it has answered; the site's log reads it.
     _received = 0
-    _refused = False
     #: The body, if it is handed on while it comes.
     incoming: Incoming | None = None
     _begun = False
-    #: A channel of an :class:`ApiSite`.
+    #: A channel of an :class:`ApiSite`; none any more when the client has gone or was answered.
     channel: Any
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse by ``Content-Length``."""
+        """Choose where the body goes."""
         if self.incoming is not None:
             self.content = self.incoming
             return
-        limit = self.channel.site.max_body_bytes
-        if length is not None and length > limit:
-            self._refuse()
-            length = 0
         super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Count what comes, and refuse when it is too much."""
-        if self._refused:
-            return
+        if getattr(self, "channel", None) is None:
+            return  # The rest of what came together with what was refused.
         if self.incoming is not None:
             self.incoming.feed(data)
             return
         self._received += len(data)
         if self._received > self.channel.site.max_body_bytes:
-            self._refuse()
+            self.channel.refuse(413, _TOO_LARGE)
             return
         super().handleContentChunk(data)
-
-    def _refuse(self) -> None:
-        self._refused = True
-        channel = self.channel
-        # The dialect is that of the service for which the request was meant.
-        too_large = getattr(channel.site.resource, "too_large", None)
-        body, content_type = (_TOO_LARGE, _JSON) if too_large is None else too_large(channel._path)
-        channel.transport.write(
-            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: %b\r\n"
-            b"X-Openstack-Request-Id: req-%b\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (content_type.encode(), str(uuid4()).encode(), len(body), body)
-        )
-        channel.loseConnection()
 
     def begin(self, command: bytes, path: bytes, version: bytes) -> None:
         """Hand the request on before its body is there."""
@@ -95,11 +77,6 @@ class LimitedRequest(Request):
         super().connectionLost(reason)
         if self.incoming is not None:
             self.incoming.cut()
-
-    def process(self) -> None:
-        """Hand the request on, unless it was refused already."""
-        if not self._refused:
-            super().process()
 
     def write(self, data: bytes) -> None:
         """Write a part of the answer; one that comes before the body's end is the last here."""
@@ -163,19 +140,90 @@ class ApiChannel(HTTPChannel):
         )
         self.timeoutConnection()
 
+    def refuse(self, status: int, message: str, target: bytes = b"") -> None:
+        """Answer that a request cannot be taken, and end the connection.
+
+        :param message: for who reads it.
+        :param target: what was asked for, where Twisted has not found it.
+        """
+        channel: Any = self
+        path = path_of(getattr(channel, "_path", target))
+        requests, self.requests = self.requests, []
+        begun = any(request.startedWriting for request in requests)
+        for request in requests:
+            # For whoever has begun with it, the client has gone away.
+            request.connectionLost(Failure(ConnectionDone()))
+        if begun:
+            self.transport.abortConnection()
+            return
+        body, content_type = channel.site.refusal(path, HttpError(status, message))
+        head = (
+            f"HTTP/1.1 {status} {title_of(status)}\r\nContent-Type: {content_type}\r\n"
+            f"X-Openstack-Request-Id: req-{uuid4()}\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        bare = getattr(channel, "_command", b"") == b"HEAD"
+        self.transport.write(head.encode() + (b"" if bare else body))
+        self._discard()
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take a line of the head; none goes on in the next one (RFC 9112, 5.2)."""
+        if line[:1] in (b" ", b"\t"):
+            self.refuse(400, "A line of the request's head begins with a space.")
+            return
+        super().lineReceived(line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Take a header."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            # A length with thousands of digits is a number that Python does not read.
+            self.refuse(400, "The Content-Length of the request cannot be read.")
+            return False
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line that is longer than a whole head may be."""
+        if hasattr(self, "_path"):
+            self._refuse_head()
+        else:
+            target = line[: self.MAX_LENGTH].partition(b" ")[2].partition(b" ")[0]
+            self.refuse(414, f"The URL is longer than {self.MAX_LENGTH} bytes.", target)
+
+    def _refuse_head(self) -> None:
+        self.refuse(
+            431,
+            f"The request's headers are larger than {self.totalHeadersSize} bytes, or more than"
+            f" {self.maxHeaders}.",
+        )
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What Twisted calls when something is no request, or has too many headers."""
+        channel: Any = self
+        if (
+            channel._receivedHeaderSize > self.totalHeadersSize
+            or channel._receivedHeaderCount > self.maxHeaders
+        ):
+            self._refuse_head()
+        else:
+            self.refuse(400, "The request could not be understood.")
+
     def allHeadersReceived(self) -> None:
         """Begin a request that takes its body as a stream."""
         channel: Any = self
-        # A request that is written for a proxy is for us all the same (RFC 9112, 3.2.2).
-        absolute = _ABSOLUTE.match(channel._path)
-        if absolute is not None:
-            path = channel._path[absolute.end() :]
-            channel._path = path if path.startswith(b"/") else b"/" + path
+        channel._path = path_of(channel._path)
+        request: Any = self.requests[-1]
+        fault = fault_of(self._version, request.requestHeaders)
+        if fault:
+            self.refuse(400, fault)
+            return
         takes_stream = getattr(channel.site.resource, "takes_stream", None)
         if takes_stream is None or not takes_stream(self._command, self._path):
-            super().allHeadersReceived()
+            if self.length is not None and self.length > channel.site.max_body_bytes:
+                self.refuse(413, _TOO_LARGE)
+            else:
+                super().allHeadersReceived()
             return
-        request: Any = self.requests[-1]
         # "Expect: 100-continue" is answered when somebody wants the body.
         expected = request.requestHeaders.getRawHeaders(b"expect", [])
         request.requestHeaders.removeHeader(b"expect")
@@ -201,7 +249,23 @@ class ApiChannel(HTTPChannel):
             super().requestDone(request)
             return
         del self.requests[0]
-        self.persistent = 0
+        self._discard()
+
+    def allContentReceived(self) -> None:
+        """Hand a request on, unless it was refused or answered before its end."""
+        if self._discarding is not None:
+            return
+        if not are_headers(getattr(self._transferDecoder, "_trailerHeaders", ())):
+            self.refuse(400, "What follows the request's body is no header.")
+            return
+        super().allContentReceived()
+
+    def _discard(self) -> None:
+        """Throw away for a while what still comes, and then close the connection."""
+        channel: Any = self
+        channel.dataReceived = self._throw_away
+        channel._buffer = b""
+        self._in_time()
         self.setTimeout(None)
         self._discarding = self.callLater(_DISCARD_SECONDS, self._end_discarding)
         network: Any = self._networkProducer
@@ -212,11 +276,7 @@ class ApiChannel(HTTPChannel):
             # The client sees the end before it is cut off, and so reads the answer.
             half_close()
 
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take a part of a body, or throw it away."""
-        if self._discarding is None:
-            super().rawDataReceived(data)
-            return
+    def _throw_away(self, data: bytes) -> None:
         self._discarded_bytes += len(data)
         if self._discarded_bytes > _DISCARD_BYTES:
             self._end_discarding()
@@ -264,6 +324,18 @@ class ApiSite(Site):
         )
         self.max_body_bytes = max_body_bytes
         self.displayTracebacks = False
+
+    def refusal(self, path: bytes, fault: HttpError) -> tuple[bytes, str]:
+        """What is answered to a request that no endpoint sees: the body and its type.
+
+        The dialect is that of the service for which the request was meant.
+        """
+        refusal = getattr(self.resource, "refusal", None)
+        if refusal is None:
+            error = {"code": fault.status, "message": fault.message}
+            return orjson.dumps({"error": error}), "application/json"
+        body, content_type = refusal(path, fault)
+        return body, content_type
 
     def acceptableProtocols(self) -> list[bytes]:
         """What TLS may agree on."""

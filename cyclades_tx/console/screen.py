@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
@@ -15,9 +15,6 @@ from twisted.python.failure import Failure
 from cyclades_tx.console.handshake import ScreenSide, State
 from cyclades_tx.console.interfaces import Reason, Refused, Session
 from cyclades_tx.console.share import Share
-
-if TYPE_CHECKING:
-    from cyclades_tx.console.relay import Relay
 
 
 class Reach(Protocol):
@@ -66,6 +63,13 @@ class Keeper(Protocol):
         """It is gone."""
 
 
+class Audience(Protocol):
+    """Who gets what a screen shows."""
+
+    def from_screen(self, data: bytes) -> None:
+        """Take bytes."""
+
+
 class _Directly(ClientFactory):
     """Makes one connection, and keeps nothing of it."""
 
@@ -107,7 +111,7 @@ class _Once(Factory):
 
 
 class Screen(Connection):
-    """One connection to a screen: first the handshake, then what the relay wants.
+    """One connection to a screen: first the handshake, then what its audience wants.
 
     :param password: for VNC authentication; None: the screen must want none.
     :param on_lost: called when the connection is gone, whoever has closed it.
@@ -123,7 +127,7 @@ class Screen(Connection):
         self._side: ScreenSide | None = ScreenSide(password)
         self._keeper = keeper
         self._on_lost = on_lost
-        self.relay: Relay | None = None
+        self._audience: Audience | None = None
         #: Reads for it once it is relayed; None: the reactor does, as for any connection.
         self.share: Share | None = None
         self.ready: Deferred[None] | None = Deferred(lambda _: self.abort())
@@ -138,8 +142,8 @@ class Screen(Connection):
 
     def dataReceived(self, data: bytes) -> None:
         """Hand it on, or take it as a part of the handshake."""
-        if self.relay is not None:
-            self.relay.from_screen(data)
+        if self._audience is not None:
+            self._audience.from_screen(data)
             return
         side = self._side
         if side is None or side.has_failed():
@@ -157,10 +161,10 @@ class Screen(Connection):
             self.transport.pauseProducing()
             self._tell(None)
 
-    def start(self, relay: Relay) -> bytes:
-        """Hand everything to a relay from now on; return what has come already."""
+    def start(self, audience: Audience) -> bytes:
+        """Hand everything to an audience from now on; return what has come already."""
         side, self._side = self._side, None
-        self.relay = relay
+        self._audience = audience
         if self.share is not None:
             self.share.enter(self.transport)
         return b"" if side is None else side.rest
@@ -168,7 +172,7 @@ class Screen(Connection):
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         """The screen is gone."""
         self.lost = True
-        self.relay = None
+        self._audience = None
         if self.share is not None and self.transport.reactor is self.share:
             self.share.leave(self.transport)
         self._keeper.left(self)
@@ -177,7 +181,7 @@ class Screen(Connection):
 
     def leave(self) -> None:
         """Send what there is, and close."""
-        self.relay = None
+        self._audience = None
         if self.transport is not None and not self.lost:
             self.transport.unregisterProducer()
             self.transport.loseConnection()

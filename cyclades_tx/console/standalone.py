@@ -27,6 +27,7 @@ from cyclades_tx.console.relay import Relay
 from cyclades_tx.console.screen import over_tcp
 from cyclades_tx.console.sessions import Consoles
 from cyclades_tx.console.users import BadUsers, Users
+from cyclades_tx.steady import steady
 
 
 class Options(usage.Options):
@@ -90,6 +91,7 @@ def makeService(options: Options) -> IService:
     """Build the service for twistd."""
     from twisted.internet import reactor
 
+    steady(reactor)
     return Standalone(reactor, options)
 
 

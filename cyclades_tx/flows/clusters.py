@@ -334,7 +334,7 @@ class Fleet:
             hint = ""
             if "certificate" in error.message and wanted.certificate is None:
                 hint = " Pin a self-signed one with --certificate-file or --fingerprint."
-            raise GanetiUnavailable(f"{where}: {error.message}.{hint}") from None
+            raise GanetiUnavailable(f"{where}: {error.message.rstrip('.')}.{hint}") from None
         finally:
             await self._clients.forget(_CANDIDATE)
         if look.info.name != wanted.name:

@@ -31,13 +31,7 @@ class Devices(ServerDetails):
         :param verb: what is asked for, in Compute's words.
         :raise Conflict: when it is locked, at something else, or in another state.
         """
-        server, _ = await self._lock(tx, who, ref)
-        self._refuse_locked(who, server)
-        if await operations.open_of_server(tx, server.id):
-            raise Conflict(
-                f"Cannot '{verb}' instance {ref} while another operation on it is under way",
-                "busy",
-            )
+        server, _ = await self._lock_idle(tx, who, ref, verb)
         if server.state not in (ACTIVE, STOPPED):
             raise Conflict(
                 f"Cannot '{verb}' instance {ref} while it is in vm_state {server.state}", "state"

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.errors import CycladesError
 from cyclades_tx.store import outbox
+from cyclades_tx.trouble import Trouble
 
 #: Most events in one question.
 PAGE = 500
@@ -129,6 +130,7 @@ class EventFeed:
         self._waiting: list[Deferred[None]] = []
         self._again = False
         self._questions: DeferredSemaphore = DeferredSemaphore(QUESTIONS)
+        self._trouble = Trouble(self.log, "events.not_read")
         self.running = False
         #: The position of the latest event that was read.
         self.last = 0
@@ -233,7 +235,7 @@ class EventFeed:
             self._again = True
         elif self.running:
             self._reading = Deferred.fromCoroutine(self._read())
-            self._reading.addErrback(self._failed)
+            self._reading.addCallbacks(lambda _: self._trouble.over(None), self._failed)
             self._reading.addCallback(self._over)
 
     def _published(self, payload: str) -> None:
@@ -287,7 +289,7 @@ class EventFeed:
     def _failed(self, failure: Failure) -> None:
         self._again = False
         if failure.check(CycladesError):
-            self.log.warn("events.not_read", reason=str(failure.value))
+            self._trouble.tell(None, str(failure.value))
         else:
             self.log.failure("events.not_read", failure)
 

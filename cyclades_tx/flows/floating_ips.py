@@ -249,7 +249,8 @@ class FloatingIps:
 
     async def _locked(self, tx: Any, seen: Any, ref: str) -> Any:
         row = await floating_ips.lock(tx, seen.id)
-        if row is None or row.released:
+        # With its server it may have gone to another project meanwhile.
+        if row is None or row.released or row.project_id != seen.project_id:
             raise NotFound(f"Floating IP {ref} could not be found.", "floatingip")
         return row
 

@@ -156,6 +156,8 @@ class ImageData:
         self.store = store
         #: What is on its way in this process, by the names of the objects.
         self.active: dict[str, Upload] = {}
+        #: So many are about to be.
+        self._beginning = 0
         self._imports: set[Deferred[None]] = set()
 
     @property
@@ -189,8 +191,17 @@ class ImageData:
         :raise Unavailable: when the store has no room for it.
         """
         store = self._store()
-        if len(self.active) >= MOST_AT_ONCE:
+        if len(self.active) + self._beginning >= MOST_AT_ONCE:
             raise Unavailable("Too many images are being sent right now; try again.", 30)
+        self._beginning += 1
+        try:
+            return await self._begin(store, who, ref, size_bytes, status)
+        finally:
+            self._beginning -= 1
+
+    async def _begin(
+        self, store: IImageStore, who: Who, ref: str, size_bytes: int | None, status: str
+    ) -> Upload:
         name = uuid4().hex
 
         async def work(tx: Any) -> tuple[Any, int]:

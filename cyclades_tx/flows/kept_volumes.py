@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.errors import Conflict, NoCapacity
+from cyclades_tx.model import placement
 from cyclades_tx.model.kept_volume_plan import DELETE, EXTEND
 from cyclades_tx.model.volume_keeping import KEEPING, ON_A_NODE
 from cyclades_tx.model.who import Who
@@ -44,8 +45,9 @@ class KeptVolumes:
         room = await procedures.room(tx, volume.cluster_id)
         if room is not None and needed >= room.disk_free_mib:
             raise NoCapacity(
-                f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free, {needed} are"
-                " needed."
+                placement.NO_DISK,
+                inside=f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free, {needed}"
+                " are needed.",
             )
         await volumes.update(tx, volume_id, {"status": "extending"})
         await volumes.tell(tx, "volume.changed", volume_id)

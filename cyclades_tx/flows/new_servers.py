@@ -110,7 +110,7 @@ class NewServers(Rebuilding):
 
         :raise BadRequest: for a flavor, image, network, port or key that is not there.
         :raise OverQuota: when the project may not have that much.
-        :raise NoCapacity: when no cluster can take one; the message has the reason of each.
+        :raise NoCapacity: when no cluster can take one; operators are told the reason of each.
         """
         project_id = project_of(who)
         parts = await self._look_ups.parts(who, new)

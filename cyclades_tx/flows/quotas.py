@@ -11,13 +11,14 @@ from typing import Any
 
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.flows.keypairs import MOST as KEY_PAIRS
+from cyclades_tx.flows.service_quotas import Held, ServiceQuotas, check_project, refuse_used
 from cyclades_tx.model import quota
 from cyclades_tx.model.server import MAX_METADATA
 from cyclades_tx.store import holding_limits, project_limits, quotas
 from cyclades_tx.store.project_limits import UNLIMITED
 
 #: Compute's name -> the resources it stands for, and how many bytes or pieces one is.
-HELD: Mapping[str, tuple[tuple[str, ...], int]] = {
+HELD: Held = {
     "instances": ((quota.VM,), 1),
     "cores": ((quota.TOTAL_CPU, quota.CPU), 1),
     "ram": ((quota.TOTAL_RAM, quota.RAM), quota.MIB),
@@ -40,30 +41,10 @@ FIXED: Mapping[str, int] = {
 OF_USERS = frozenset({"instances", "cores", "ram"})
 
 
-class Quotas:
-    """The flows of quotas.
+class Quotas(ServiceQuotas):
+    """The flows of Compute's quotas."""
 
-    :param limits: the configuration's limits of new projects, by resource; None: no limit.
-    """
-
-    def __init__(self, database: Any, limits: Mapping[str, int | None] | None = None) -> None:
-        self._database = database
-        self._limits = limits or {}
-
-    async def defaults(self) -> dict[str, int]:
-        """What projects may have when nothing else was said for them, by Compute's names."""
-        changed = await project_limits.defaults(self._database)
-        found = {name: changed.get(name, otherwise) for name, otherwise in COUNTED.items()}
-        for name, (resources, unit) in HELD.items():
-            # The least counts, as in what a project that uses nothing is shown.
-            maxima = [self._default(each, changed) for each in resources]
-            given = [maximum for maximum in maxima if maximum is not None]
-            found[name] = min(given) // unit if given else UNLIMITED
-        return {**found, **FIXED}
-
-    def _default(self, resource: str, changed: Mapping[str, int]) -> int | None:
-        maximum = changed.get(resource, self._limits.get(resource))
-        return None if maximum == UNLIMITED else maximum
+    held, counted, fixed, noun = HELD, COUNTED, FIXED, "quota"
 
     async def change(
         self, project_id: str, changes: Mapping[str, int], *, force: bool = False
@@ -73,10 +54,10 @@ class Quotas:
         :param force: also below what is used already, which the project keeps.
         :raise BadRequest: for a project that there is not, or a limit that makes no sense.
         """
-        _refuse_fixed(changes)
+        self.refuse_fixed(changes)
 
         async def work(tx: Any) -> None:
-            await _check_project(tx, project_id)
+            await check_project(tx, project_id)
             holdings = await quotas.lock(tx, project_id)
             largest = {} if force else await project_limits.largest_user_limits(tx, project_id)
             maxima: dict[str, int | None] = {}
@@ -85,11 +66,8 @@ class Quotas:
                 resources, unit = HELD[name]
                 held = holdings[resources[0]]
                 used = -(-(held.used + held.reserved) // unit)
-                if not force and UNLIMITED < value < used:
-                    raise BadRequest(
-                        f"Quota limit {value} for {name} must be greater than or equal to already"
-                        f" used and reserved {used}."
-                    )
+                if not force:
+                    refuse_used(name, value, used)
                 if UNLIMITED < value < largest.get(name, 0):
                     raise BadRequest(
                         f"Quota limit {value} for {name} must be greater than or equal to"
@@ -98,8 +76,7 @@ class Quotas:
                 maximum = None if value == UNLIMITED else value * unit
                 maxima.update(dict.fromkeys(resources, maximum))
             await holding_limits.change(tx, project_id, maxima)
-            counted = {name: changes[name] for name in COUNTED if name in changes}
-            await project_limits.set_limits(tx, project_id, counted)
+            await project_limits.set_limits(tx, project_id, self._counted(changes))
 
         await self._database.transaction(work, "quota.change")
 
@@ -110,13 +87,13 @@ class Quotas:
 
         :raise BadRequest: for a limit above the project's, or below what the user has.
         """
-        _refuse_fixed(changes)
+        self.refuse_fixed(changes)
         for name in changes:
             if name in HELD.keys() - OF_USERS or name in COUNTED:
                 raise BadRequest(f"The quota {name} is the project's: no user has his own.")
 
         async def work(tx: Any) -> None:
-            await _check_project(tx, project_id)
+            await check_project(tx, project_id)
             if not await project_limits.user_exists(tx, user_id):
                 raise BadRequest(f"User ID {user_id} is not a valid user.")
             holdings = await quotas.lock(tx, project_id)
@@ -130,11 +107,8 @@ class Quotas:
                         f"Quota limit {value} for {name} must be less than or equal to"
                         f" {maximum // unit}."
                     )
-                if not force and UNLIMITED < value < use[name]:
-                    raise BadRequest(
-                        f"Quota limit {value} for {name} must be greater than or equal to already"
-                        f" used and reserved {use[name]}."
-                    )
+                if not force:
+                    refuse_used(name, value, use[name])
             await project_limits.set_user_limits(tx, project_id, user_id, kept)
 
         await self._database.transaction(work, "quota.change")
@@ -143,39 +117,12 @@ class Quotas:
         """Let the defaults count for a project again, or the project's limits for a user."""
 
         async def work(tx: Any) -> None:
-            await _check_project(tx, project_id)
+            await check_project(tx, project_id)
             if user_id is not None:
                 await project_limits.forget_user_limits(tx, project_id, user_id)
                 return
             changed = await project_limits.defaults(tx)
-            resources = [each for kinds, _ in HELD.values() for each in kinds]
-            maxima = {each: self._default(each, changed) for each in resources}
-            await holding_limits.change(tx, project_id, maxima)
+            await holding_limits.change(tx, project_id, self._all_defaults(changed))
             await project_limits.forget_limits(tx, project_id)
 
         await self._database.transaction(work, "quota.reset")
-
-    async def change_defaults(self, changes: Mapping[str, int]) -> None:
-        """Set what new projects may have, and those whose quotas are reset."""
-        _refuse_fixed(changes)
-        maxima = {name: changes[name] for name in COUNTED if name in changes}
-        for name in changes.keys() & HELD.keys():
-            resources, unit = HELD[name]
-            value = changes[name]
-            maxima |= dict.fromkeys(resources, value if value == UNLIMITED else value * unit)
-
-        async def work(tx: Any) -> None:
-            await project_limits.set_defaults(tx, maxima)
-
-        await self._database.transaction(work, "quota.defaults")
-
-
-def _refuse_fixed(changes: Mapping[str, int]) -> None:
-    for name, value in changes.items():
-        if FIXED.get(name, value) != value:
-            raise BadRequest(f"The quota {name} is {FIXED[name]} for everyone on this cloud.")
-
-
-async def _check_project(tx: Any, project_id: str) -> None:
-    if not await project_limits.project_exists(tx, project_id):
-        raise BadRequest(f"Project ID {project_id} is not a valid project.")

@@ -9,7 +9,7 @@ from typing import Any
 from cyclades_tx.errors import BadRequest, Conflict, NoCapacity, NotFound, NotSupported
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.server_details import ServerDetails
-from cyclades_tx.model import password, quota
+from cyclades_tx.model import password, placement, quota
 from cyclades_tx.model.moves import ALLOWED, ERROR, RESIZED
 from cyclades_tx.model.who import Who
 from cyclades_tx.sections import GanetiSection, OperationsSection
@@ -224,14 +224,16 @@ class ServerChanges(ServerDetails):
         room = await procedures.room(tx, server.cluster_id)
         if room is not None and 0 < memory_growth >= room.memory_free_mib:
             raise NoCapacity(
-                f"Cluster {room.name} has {room.memory_free_mib} MiB of memory free,"
-                f" {memory_growth} more are needed."
+                placement.NO_MEMORY,
+                inside=f"Cluster {room.name} has {room.memory_free_mib} MiB of memory free,"
+                f" {memory_growth} more are needed.",
             )
         copies = 2 if disk_template == "drbd" else 1
         if room is not None and 0 < disk_growth * copies * 1024 >= room.disk_free_mib:
             raise NoCapacity(
-                f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free,"
-                f" {disk_growth * copies * 1024} more are needed."
+                placement.NO_DISK,
+                inside=f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free,"
+                f" {disk_growth * copies * 1024} more are needed.",
             )
         quotas.refuse_shortage(holdings, growth)
         await project_limits.refuse_user_shortage(
@@ -340,13 +342,7 @@ class ServerChanges(ServerDetails):
         :param rule: a key of :data:`ALLOWED`.
         :raise Conflict: when it is locked, at something else, or in another state.
         """
-        server, holdings = await self._lock(tx, who, ref)
-        self._refuse_locked(who, server)
-        if await operations.open_of_server(tx, server.id):
-            raise Conflict(
-                f"Cannot '{word}' instance {ref} while another operation on it is under way",
-                "busy",
-            )
+        server, holdings = await self._lock_idle(tx, who, ref, word)
         lost = server.state == ERROR and server.charge == quota.NONE
         if server.state not in ALLOWED[rule] or lost:
             raise Conflict(

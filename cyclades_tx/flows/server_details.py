@@ -232,10 +232,30 @@ class ServerDetails:
             raise _no_server(ref)
         holdings = await quotas.lock(tx, found.project_id)
         server = await servers.lock(tx, found.id)
-        if server.deleted:
+        if server.deleted or (server.project_id != found.project_id and not who.admin):
             raise _no_server(ref)
+        if server.project_id != found.project_id:
+            # The holdings that are locked are not those of its project any more.
+            raise Conflict(f"Instance {ref} was given to another project; try again.", "busy")
         if server.suspended and not who.admin:
             raise Forbidden("An administrator has suspended this server.")
+        return server, holdings
+
+    async def _lock_idle(
+        self, tx: Any, who: Who, ref: str, word: str
+    ) -> tuple[Any, dict[str, quota.Holding]]:
+        """The same for a server that nothing keeps from a change that needs its cluster.
+
+        :param word: what is asked for, in Compute's words.
+        :raise Conflict: when it is locked, or at something else.
+        """
+        server, holdings = await self._lock(tx, who, ref)
+        self._refuse_locked(who, server)
+        if await operations.open_of_server(tx, server.id):
+            raise Conflict(
+                f"Cannot '{word}' instance {ref} while another operation on it is under way",
+                "busy",
+            )
         return server, holdings
 
     @staticmethod

@@ -22,7 +22,7 @@ def place(
 
     :param company: the clusters of the other servers of its group.
     :raise BadRequest: for a cluster or zone that is not there.
-    :raise NoCapacity: when none can take it; the message has the reason of each.
+    :raise NoCapacity: when none can take it; operators are told the reason of each.
     """
     need, wanted = need_of(wish, company), wish.new.cluster_id
     if wanted is not None:
@@ -35,10 +35,7 @@ def place(
     placed = placement.choose(candidates, need)
     if placed.chosen is None:
         why = "; ".join(f"{name}: {reason}" for name, reason in sorted(placed.reasons.items()))
-        raise NoCapacity(
-            f"No cluster can take this server. {why or 'There are no clusters yet'}.",
-            reasons=placed.reasons,
-        )
+        raise NoCapacity(*placed.kinds, inside=f"{why or 'There are no clusters yet'}.")
     return placed.chosen
 
 

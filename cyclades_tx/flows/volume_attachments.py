@@ -6,10 +6,12 @@ from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NoCapacity, NotFound
 from cyclades_tx.flows.devices import Devices
+from cyclades_tx.model import placement
 from cyclades_tx.model.quota import DISK, GIB
 from cyclades_tx.model.volume_keeping import KEEPING, ON_A_NODE, why_not
 from cyclades_tx.model.who import Who
 from cyclades_tx.store import procedures, quotas, servers, volume_attachments
+from cyclades_tx.store.volumes import shown_status
 
 #: A GiB in what clusters are asked for.
 _MIB = 1024
@@ -52,7 +54,8 @@ class VolumeAttachments(Devices):
                 raise _no_volume(volume_ref)
             if volume.status != "available" or volume.server_id is not None:
                 raise BadRequest(
-                    f"Invalid volume: volume {volume.uuid} is '{volume.status}', not 'available'."
+                    f"Invalid volume: volume {volume.uuid} is '{shown_status(volume.status)}',"
+                    " not 'available'."
                 )
             await self.refuse_unplugged(tx, server, "attach_volume", "disks")
             await self._refuse_place(tx, server, volume)
@@ -197,7 +200,9 @@ class VolumeAttachments(Devices):
                 "state",
             )
         if volume.status != "in_use":
-            raise Conflict(f"Volume {volume.uuid} is '{volume.status}', not 'in-use'.", "state")
+            raise Conflict(
+                f"Volume {volume.uuid} is '{shown_status(volume.status)}', not 'in-use'.", "state"
+            )
         return volume
 
     async def _with_server(self, tx: Any, who: Who, ref: str, verb: str) -> tuple[Any, Any]:
@@ -247,8 +252,9 @@ class VolumeAttachments(Devices):
         needed = gib * _MIB * (2 if disk_template == "drbd" else 1)
         if room is not None and needed >= room.disk_free_mib:
             raise NoCapacity(
-                f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free, {needed} are"
-                " needed."
+                placement.NO_DISK,
+                inside=f"Cluster {room.name} has {room.disk_free_mib} MiB of disk free, {needed}"
+                " are needed.",
             )
 
 

@@ -385,8 +385,7 @@ async def refuse_shortage(
 
 
 def _not_now(volume: Volume, wanted: str, done: str) -> BadRequest:
-    status = volume.status.replace("_", "-")
     return BadRequest(
         f"Invalid volume: Volume status must be {wanted} to be {done}, but volume {volume.uuid}"
-        f" is {status}."
+        f" is {store.shown_status(volume.status)}."
     )

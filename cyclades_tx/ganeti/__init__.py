@@ -1,0 +1,1 @@
+"""One cluster each: the RAPI client, its limits, and the doubles."""

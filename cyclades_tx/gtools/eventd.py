@@ -8,6 +8,7 @@ is learned by asking, later.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ from cyclades_tx.gtools.messages import Configuration, Draft, draft, encode
 from cyclades_tx.gtools.sender import Sender
 from cyclades_tx.gtools.watch import QueueWatch
 from cyclades_tx.mq.interfaces import IBroker
+from cyclades_tx.steady import steady
 
 #: How often it is looked who the master is when there are no jobs.
 MASTER_SECONDS = 1.0
@@ -67,6 +69,7 @@ def makeService(options: Options) -> IService:
     """Build the service for twistd."""
     from twisted.internet import reactor
 
+    steady(reactor)
     config: Config = options["loaded"]
     buffer = Buffer(config.state.folder, config.state.buffer_bytes)
     try:
@@ -155,7 +158,8 @@ class EventDaemon(Service):
             self.look("this node is the master")
         elif self._master and not here:
             self._master = False
-            self._since = self._reactor.seconds()
+            # Compared with the times of files, which go by the time of day.
+            self._since = time.time()
             self._fresh.clear()
             self._older.clear()
             self._stamps.clear()

@@ -19,6 +19,7 @@ from typing import Any
 
 from cyclades_tx.gtools.config import DEFAULT_PATH, Config
 from cyclades_tx.gtools.messages import firewalls, prefix
+from cyclades_tx.steady import steady
 
 #: How long the message may take, and how long the process lives at most.
 SEND_SECONDS = 5.0
@@ -138,6 +139,7 @@ def _send(said: dict[str, Any], path: str) -> None:
     if os.environ.get("GANETI_MASTER", "").lower() != config.ganeti.own_name().lower():
         return  # the other nodes of the instance run the same hook
     reactor: Any = installed
+    steady(reactor)
     courier = Courier(reactor, make_broker(reactor, config.broker), config.broker.exchange)
     courier.offer(f"ganeti.{prefix(said['instance'])}.event.net", said)
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from cyclades_tx.gtools.config import DEFAULT_PATH, Config, ConfigError
 from cyclades_tx.gtools.messages import prefix
+from cyclades_tx.steady import steady
 
 #: How long the end of the work waits for the broker.
 END_SECONDS = 5.0
@@ -154,6 +155,7 @@ def _run(instance: str, path: str) -> None:
     from cyclades_tx.gtools.courier import Courier
 
     reactor: Any = installed
+    steady(reactor)
     courier: Courier | None = None
     try:
         section = Config.load(path).broker

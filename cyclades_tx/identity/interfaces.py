@@ -1,4 +1,4 @@
-"""The door to identity: who is behind a token. Local tables now; others later."""
+"""The door to identity: who is behind a token, wherever users and projects live."""
 
 from __future__ import annotations
 

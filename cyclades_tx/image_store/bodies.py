@@ -36,9 +36,15 @@ class Body(Protocol):
             self.pieces.cut()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, at once.
+
+        TLS ends a connection when the other side has agreed, and who was told to pause is not
+        heard: it would stay for ever.
+        """
         if not self._over and self.transport is not None:
-            self.transport.loseConnection()
+            connection = getattr(self.transport, "_producer", None)
+            abort = getattr(connection, "abortConnection", self.transport.loseConnection)
+            abort()
         self.pieces.cut()
 
     def _hold(self) -> None:

@@ -27,8 +27,6 @@ _PORTS = {"http": 80, "https": 443}
 #: IPv4 addresses that are written inside these are judged by themselves.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 @dataclass(frozen=True)
 class Location:

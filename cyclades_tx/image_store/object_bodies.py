@@ -1,20 +1,41 @@
-"""Bodies of requests to an Object Storage: written at once, or while they come."""
+"""Bodies of requests to an Object Storage: written at once, or while they come; and the answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IConsumer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from cyclades_tx.errors import Unavailable
 
-if TYPE_CHECKING:
-    from cyclades_tx.image_store.object_wire import Answer, ObjectWire
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply that was read to its end.
+
+    :ivar headers: by names in small letters.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Asker(Protocol):
+    """Who sends the requests, and says what a refusal means."""
+
+    log: Logger
+
+    def refused(self, method: str, status: int) -> Unavailable:
+        """What an answer means that nobody expected."""
 
 
 class Put:
@@ -22,7 +43,7 @@ class Put:
 
     def __init__(
         self,
-        wire: ObjectWire,
+        wire: Asker,
         reactor: Any,
         outgoing: Outgoing,
         asked: Deferred[Any],
@@ -33,6 +54,7 @@ class Put:
         self._outgoing = outgoing
         self._timeout_seconds = timeout_seconds
         self._answer: Answer | None = None
+        self._over = False
         self._ended: Deferred[None] = Deferred()
         self._asked = asked
 
@@ -63,13 +85,16 @@ class Put:
                 await self._ended
             except DeferredTimeout:
                 self.abort()
+            except CancelledError:
+                self.abort()
+                raise
         if self._answer is None or self._answer.status != 201:
             raise self._failure()
         return self._answer
 
     def abort(self) -> None:
         """Cut the connection: the other side keeps nothing of what has no end."""
-        if not self._ended.called:
+        if not self._over:
             self._outgoing.abort()
             self._asked.cancel()
 
@@ -81,6 +106,7 @@ class Put:
 
     def over(self, result: Answer | Failure) -> None:
         """That is what became of it."""
+        self._over = True
         if not isinstance(result, Failure):
             self._answer = result
         elif not result.check(CancelledError):

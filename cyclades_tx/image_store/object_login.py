@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from cyclades_tx.errors import ConfigError, Unavailable
+from cyclades_tx.image_store.together import Together
 
 #: So long before its end a token is not used any more.
 _SPARE_SECONDS = 300.0
@@ -93,7 +93,7 @@ class Keystone:
         self._login = login
         self._send = send
         self._session: Session | None = None
-        self._turn = DeferredLock()
+        self._together = Together()
 
     async def session(self) -> Session:
         """A token that is good for now.
@@ -101,18 +101,19 @@ class Keystone:
         :raise Unavailable: when Keystone does not answer.
         :raise ConfigError: when it refuses the login, or knows no Object Storage.
         """
-        await self._turn.acquire()
-        try:
-            if self._session is None or self._clock.seconds() >= self._session.ends:
-                self._session = await self._log_in()
-            return self._session
-        finally:
-            self._turn.release()
+        await self._together.run(self._is_needed, self._renew)
+        return self._session or await self._log_in()
 
     def forget(self, session: Session) -> None:
         """That token was refused."""
         if self._session is session:
             self._session = None
+
+    def _is_needed(self) -> bool:
+        return self._session is None or self._clock.seconds() >= self._session.ends
+
+    async def _renew(self) -> None:
+        self._session = await self._log_in()
 
     async def _log_in(self) -> Session:
         url = self._login.auth_url.rstrip("/") + "/auth/tokens"

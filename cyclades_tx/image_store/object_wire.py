@@ -8,7 +8,6 @@ saying it twice does no harm: not what is streamed, and not what must be new.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,7 +21,7 @@ from twisted.web.http_headers import Headers
 from cyclades_tx.errors import ConfigError, CycladesError, Unavailable
 from cyclades_tx.image_store.bodies import Body
 from cyclades_tx.image_store.interfaces import StoreFull
-from cyclades_tx.image_store.object_bodies import Outgoing, Put, Whole, silent
+from cyclades_tx.image_store.object_bodies import Answer, Outgoing, Put, Whole, silent
 from cyclades_tx.image_store.object_login import Keystone, Login, Session
 from cyclades_tx.image_store.pieces import LITTLE_BYTES, CutOff
 
@@ -33,18 +32,6 @@ _PAUSES_SECONDS = (0.2, 1.0)
 _MOST_BYTES = 4_194_304
 #: The other side has no room: a quota, or its disks.
 _FULL = (413, 507)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A reply that was read to its end.
-
-    :ivar headers: by names in small letters.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class ObjectWire:
@@ -143,8 +130,9 @@ class ObjectWire:
                 self._keystone.forget(session)
             return answer
 
-        put = Put(self, self._reactor, outgoing, asked, self._timeout_seconds)
-        ensureDeferred(answered()).addBoth(put.over)
+        answering = ensureDeferred(answered())
+        put = Put(self, self._reactor, outgoing, answering, self._timeout_seconds)
+        answering.addBoth(put.over)
         return put
 
     def refused(self, method: str, status: int) -> Unavailable:

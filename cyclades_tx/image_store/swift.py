@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from hashlib import md5
 from typing import Any
 
-from twisted.internet.defer import DeferredLock, ensureDeferred, gatherResults
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -40,6 +40,7 @@ from cyclades_tx.image_store.object_bodies import Put
 from cyclades_tx.image_store.object_wire import ObjectWire
 from cyclades_tx.image_store.swift_reader import Segment, SwiftReader
 from cyclades_tx.image_store.threads import Threads
+from cyclades_tx.image_store.together import Together
 
 #: Most segments of an image: what Swift takes for one manifest unless it is told otherwise.
 MOST_SEGMENTS = 1000
@@ -74,7 +75,7 @@ class SwiftImageStore:
         self._container = container
         self._identity: str | None = None
         self._ready = False
-        self._turn = DeferredLock()
+        self._together = Together()
         #: How many read an object in this process, and what goes when they have read it.
         self._readers: Counter[str] = Counter()
         self._leaving: set[str] = set()
@@ -191,7 +192,10 @@ class SwiftImageStore:
         paths = [self.path(str(each.get("name", ""))) for each in found]
         for first in range(0, len(paths), _AT_ONCE):
             batch = [ensureDeferred(self._delete(each)) for each in paths[first : first + _AT_ONCE]]
-            await gatherResults(batch, consumeErrors=True)
+            ends: Any = await DeferredList(batch, consumeErrors=True)
+            for done, result in ends:
+                if not done:
+                    result.raiseException()
         return bool(paths)
 
     async def read_to_its_end(self, name: str) -> None:
@@ -201,10 +205,12 @@ class SwiftImageStore:
             return
         del self._readers[name]
         if name in self._leaving:
-            # Segments without a manifest are swept up, if this fails.
-            with suppress(CycladesError):
-                await self.remove_segments(name)
-            self._leaving.discard(name)
+            try:
+                # Segments without a manifest are swept up, if this fails.
+                with suppress(CycladesError):
+                    await self.remove_segments(name)
+            finally:
+                self._leaving.discard(name)
 
     # -- whose it is -----------------------------------------------------------------------
 
@@ -224,15 +230,8 @@ class SwiftImageStore:
 
         :raise ConfigError: when it is another database's.
         """
-        if self._ready:
-            return
-        await self._turn.acquire()
-        try:
-            if not self._ready:
-                await self._take_possession()
-                self._ready = True
-        finally:
-            self._turn.release()
+        if not self._ready:
+            await self._together.run(lambda: not self._ready, self._take_possession)
 
     async def _take_possession(self) -> None:
         mark, identity = self.path(_OWNER), self._identity
@@ -245,6 +244,7 @@ class SwiftImageStore:
             body = identity.encode()
             made = await self.wire.ask("PUT", mark, (201, 412), headers=new, body=body, once=True)
             if made.status == 201:
+                self._ready = True
                 return
             answer = await self.wire.ask("GET", mark, (200,))
         if answer.body.decode("ascii", "replace").strip() != identity:
@@ -252,6 +252,7 @@ class SwiftImageStore:
                 f"swift.container: {self._container} holds the images of another database; if that"
                 " one is gone, remove the object owner there"
             )
+        self._ready = True
 
     async def _room(self, expected_bytes: int) -> None:
         """Refuse what does not fit: into a manifest, or into a quota that was set there."""

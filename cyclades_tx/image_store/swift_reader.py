@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from zope.interface import implementer
 
 from cyclades_tx.errors import Unavailable
 from cyclades_tx.image_store.interfaces import IReader
-from cyclades_tx.image_store.object_wire import Streamed
+from cyclades_tx.image_store.object_wire import ObjectWire, Streamed
 from cyclades_tx.image_store.pieces import CutOff
-
-if TYPE_CHECKING:
-    from cyclades_tx.image_store.swift import SwiftImageStore
 
 #: How often a read is begun again that was cut before anything came.
 _TRIES = 3
@@ -31,11 +28,23 @@ class Segment:
     md5: str
 
 
+class Origin(Protocol):
+    """The store from which an object is read."""
+
+    wire: ObjectWire
+
+    def path(self, *parts: str) -> str:
+        """The path of an object of the Object Storage."""
+
+    async def read_to_its_end(self, name: str) -> None:
+        """One reader less."""
+
+
 @implementer(IReader)
 class SwiftReader:
     """An object that is being read: one request for each segment, as long as one reads on."""
 
-    def __init__(self, store: SwiftImageStore, name: str, segments: list[Segment]) -> None:
+    def __init__(self, store: Origin, name: str, segments: list[Segment]) -> None:
         self._store = store
         self._name = name
         self._segments = segments

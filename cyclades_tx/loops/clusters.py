@@ -1,23 +1,19 @@
-"""Driving clusters: what runs for each cluster whose lease this process holds."""
+"""Driving a cluster: what runs for each one whose lease this process holds."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cyclades_tx.drift.networks import rules_of
-from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.ganeti.named import NamedCluster
-from cyclades_tx.ganeti.offline import OfflineCluster
 from cyclades_tx.image_store.signing import Locate, as_it_is
 from cyclades_tx.loops.cluster import ClusterWork
 from cyclades_tx.loops.drift import Counted, Drift
@@ -29,6 +25,7 @@ from cyclades_tx.loops.leases import Lease
 from cyclades_tx.loops.looks import Looks
 from cyclades_tx.loops.network_drift import NetworkDrift
 from cyclades_tx.loops.networks import NetworkWork
+from cyclades_tx.loops.repeated import every
 from cyclades_tx.loops.servers import ServerWork
 from cyclades_tx.model import pace
 from cyclades_tx.model.drift import is_mass
@@ -49,9 +46,6 @@ _AGAIN_SECONDS = 0.2
 
 #: Looks because something is gone are so many times as far apart as the last one took.
 _PAUSE_OF_LOOKS = 4.0
-
-#: How often the rows of clusters are looked at, in case a notification was lost.
-CHECK_SECONDS = 15.0
 
 
 class Drive:
@@ -138,8 +132,8 @@ class Drive:
         self._polled_at = -math.inf
         self._poll_took_seconds = 0.0
         self._poll_runs = False
-        self._sweeping = _every(clock, self._sweep)
-        self._polling = _every(clock, self._poll_if_due)
+        self._sweeping = every(clock, self._sweep)
+        self._polling = every(clock, self._poll_if_due)
 
     def start(self) -> None:
         """Begin: whatever is open is looked at now."""
@@ -161,9 +155,9 @@ class Drive:
         await self._numbers.stop()
         await self.drift.stop()
         await self.network_drift.stop()
-        await self.servers.stop()
-        await self.networks.stop()
-        await self.volumes.stop()
+        # None of them begins anything while the last turn of another is waited for.
+        for ended in [self.servers.stop(), self.networks.stop(), self.volumes.stop()]:
+            await ended
 
     def wake(self, keys: str) -> None:
         """Wake what the keys name, with commas between.
@@ -316,145 +310,3 @@ class Drive:
 
     def _died(self, failure: Failure) -> None:
         self.log.failure("drive.died", failure, cluster=self.name)
-
-
-class Drives:
-    """All the clusters that this process drives.
-
-    :param connect: makes the cluster of a row, whose changes pass the guard.
-    """
-
-    log = Logger()
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        database: Any,
-        connect: Callable[[Any, Callable[[], None]], Any],
-        make_drive: Callable[[Any, Any, Lease], Drive],
-    ) -> None:
-        self._clock = clock
-        self._database = database
-        self._connect = connect
-        self._make_drive = make_drive
-        self._drives: dict[int, Drive] = {}
-        self._versions: dict[int, tuple[Any, ...]] = {}
-        self._leases: dict[int, Lease] = {}
-        self._locks: dict[int, DeferredLock] = {}
-        self._checking = _every(clock, self._check)
-        self._unlisten: list[Callable[[], None]] = []
-
-    def start(self) -> None:
-        """Listen for wakes."""
-        self._unlisten = [
-            self._database.listen(operations.WAKE, self._woken),
-            self._database.listen("cyclades_clusters", self._cluster_changed),
-        ]
-        self._checking.start(CHECK_SECONDS, now=False)
-
-    async def stop(self) -> None:
-        """Stop listening; the drives end with their leases."""
-        if self._checking.running:
-            self._checking.stop()
-        for stop in self._unlisten:
-            stop()
-
-    async def gained(self, lease: Lease) -> None:
-        """Begin to drive a cluster."""
-        self._leases[lease.cluster_id] = lease
-        await self._begin(lease)
-
-    async def _begin(self, lease: Lease) -> None:
-        row = await clusters.by_id(self._database, lease.cluster_id)
-        if row is None or self._leases.get(lease.cluster_id) is not lease:
-            return  # the cluster, or the lease, is gone since
-        try:
-            cluster = self._connect(row, lease.guard)
-        except CycladesError as error:
-            # A credential that cannot be opened: an operator must mend the row. It is driven all
-            # the same, so that what waits for it is told why, and ends at its deadline.
-            self.log.error("cluster.unusable", cluster=row.name, reason=error.message)
-            cluster = OfflineCluster(row.name, error.message)
-        drive = self._make_drive(row, cluster, lease)
-        self._drives[lease.cluster_id] = drive
-        self._versions[lease.cluster_id] = (row.credentials_version, row.offline, row.hypervisor)
-        drive.start()
-
-    async def lost(self, lease: Lease) -> None:
-        """Stop driving a cluster."""
-        if self._leases.get(lease.cluster_id) is lease:
-            del self._leases[lease.cluster_id]
-        drive = self._drives.pop(lease.cluster_id, None)
-        if drive is not None:
-            await drive.stop()
-
-    def status(self) -> dict[str, Any]:
-        """How each drive stands, by the cluster's name."""
-        return {drive.name: drive.status() for drive in self._drives.values()}
-
-    def _woken(self, payload: str) -> None:
-        cluster, _, key = payload.partition(":")
-        if cluster.isdigit():
-            drive = self._drives.get(int(cluster))
-            if drive is not None:
-                drive.wake(key)
-
-    def _cluster_changed(self, payload: str) -> None:
-        """An operator changed a cluster: drive it anew with what it is now."""
-        if payload.isdigit() and int(payload) in self._leases:
-            changing = self._change(int(payload))
-            changing.addErrback(lambda failure: self.log.failure("drive.change_failed", failure))
-
-    async def _check(self) -> None:
-        for cluster_id in list(self._leases):
-            await self._change(cluster_id)
-
-    def _change(self, cluster_id: int) -> Deferred[None]:
-        """One change after the other, or two drives of one cluster would be begun."""
-        lock = self._locks.setdefault(cluster_id, DeferredLock())
-        changing: Deferred[None] = lock.run(lambda: ensureDeferred(self._again(cluster_id)))
-        return changing
-
-    async def _again(self, cluster_id: int) -> None:
-        row = await clusters.by_id(self._database, cluster_id)
-        lease = self._leases.get(cluster_id)
-        if lease is None:
-            return
-        if row is None:
-            await self.lost(lease)
-            return
-        version = (row.credentials_version, row.offline, row.hypervisor)
-        if cluster_id in self._drives and self._versions.get(cluster_id) == version:
-            return
-        drive = self._drives.pop(cluster_id, None)
-        if drive is not None:
-            await drive.stop()
-        await self._begin(lease)
-
-
-def _every(clock: IReactorTime, work: Callable[[], Awaitable[Any]]) -> LoopingCall:
-    """A call that is repeated although a turn of it fails."""
-    log = Logger()
-
-    def turn() -> Deferred[None]:
-        return ensureDeferred(_guarded(work, log))
-
-    call = LoopingCall(turn)
-    call.clock = clock
-    return call
-
-
-async def _guarded(work: Callable[[], Awaitable[Any]], log: Logger) -> None:
-    try:
-        await work()
-    except LostLease:
-        pass
-    except CycladesError as error:
-        # Something outside does not answer; a traceback would tell nothing more.
-        log.warn("loop.turn_delayed", loop=_name(work), reason=error.message)
-    except Exception:
-        log.failure("loop.turn_failed", Failure(), loop=_name(work))
-
-
-def _name(work: Callable[[], Awaitable[None]]) -> str:
-    return str(getattr(work, "__qualname__", "loop"))

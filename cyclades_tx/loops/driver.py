@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from cyclades_tx.errors import CycladesError, LostLease
 from cyclades_tx.model.operation import backoff_seconds
+from cyclades_tx.trouble import Trouble
 
 K = TypeVar("K", bound=Hashable)
 
@@ -56,6 +57,7 @@ class Loop(Generic[K]):
         self._again: set[K] = set()
         self._timers: dict[K, IDelayedCall] = {}
         self._failures: dict[K, int] = {}
+        self._trouble = Trouble(self.log, "loop.turn_delayed", "loop.goes_on")
         self._stopped = False
         self._going = False
         self._idle: list[Deferred[None]] = []
@@ -130,23 +132,21 @@ class Loop(Generic[K]):
 
     def _ended(self, again_seconds: float | None, key: K) -> None:
         self._failures.pop(key, None)
+        self._trouble.over(key, loop=self.name)
         self._over(key, again_seconds)
 
     def _failed(self, failure: Failure, key: K) -> None:
         self.failed_turns += 1
         if failure.check(LostLease):
+            self._trouble.over(key, loop=self.name)
             self._over(key, None)
             return
         count = self._failures[key] = self._failures.get(key, 0) + 1
         pause = backoff_seconds(count, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         if failure.check(CycladesError):
             # Something outside does not answer; a traceback would tell nothing more.
-            self.log.warn(
-                "loop.turn_delayed",
-                loop=self.name,
-                key=str(key),
-                reason=str(failure.value),
-                again_seconds=pause,
+            self._trouble.tell(
+                key, str(failure.value), loop=self.name, key=str(key), again_seconds=pause
             )
         else:
             self.log.failure(

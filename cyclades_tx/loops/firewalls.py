@@ -37,7 +37,8 @@ class Firewalls:
             to be done.
         """
         wish = await firewalls.wish(self._work.database, server_id)
-        if wish is None:
+        if wish is None or not wish.answers:
+            # Tries at a cluster that is away would be used up before it is back.
             return None
         if wish.failures:
             left = self._work.pause_after(wish.failures) - wish.since_seconds

@@ -8,6 +8,7 @@ epoch, and every write of a loop checks the epoch that it was begun in.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from cyclades_tx.errors import LostLease
 from cyclades_tx.store import clusters
 from cyclades_tx.store.session import Session
+from cyclades_tx.trouble import Trouble
 
 
 class Lease:
@@ -48,6 +50,8 @@ class Leases:
     :param gained: called with each new lease; starts the work.
     :param lost: called with each lease that is over; ends the work.
     :param lease_seconds: silence after which others take over.
+    :param monotonic: a clock that nobody sets, in seconds. The reactor's goes more slowly while the
+        time of day was set back; this one stands still while the whole machine does.
     """
 
     log = Logger()
@@ -60,6 +64,7 @@ class Leases:
         gained: Callable[[Lease], Awaitable[None]],
         lost: Callable[[Lease], Awaitable[None]],
         lease_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
         self._dsn = dsn
@@ -67,12 +72,15 @@ class Leases:
         self._gained = gained
         self._lost = lost
         self._lease_seconds = lease_seconds
+        self._monotonic = monotonic
         self._session: Session | None = None
         self._held: dict[int, Lease] = {}
         self._good_until = 0.0
+        self._good_until_monotonic = 0.0
         self._beating = LoopingCall(self._beat)
         self._beating.clock = reactor
         self._stopped = False
+        self._trouble = Trouble(self.log, "lease.beat_failed")
 
     def start(self) -> None:
         """Begin to beat."""
@@ -86,18 +94,17 @@ class Leases:
         if self._beating.running:
             self._beating.stop()
         # Side by side: one slow cluster must not make the others wait.
-        await gatherResults(
-            [ensureDeferred(self._drop(lease)) for lease in list(self._held.values())],
-            consumeErrors=True,
-        )
+        await gatherResults([self._apart(self._drop(lease)) for lease in list(self._held.values())])
         if self._session is not None:
             self._session.close()
             self._session = None
 
     def holds(self, lease: Lease) -> bool:
-        """Whether a lease is this process's, by its own clock."""
+        """Whether a lease is this process's, by each of its own clocks."""
         return (
-            self._held.get(lease.cluster_id) is lease and self._reactor.seconds() < self._good_until
+            self._held.get(lease.cluster_id) is lease
+            and self._reactor.seconds() < self._good_until
+            and self._monotonic() < self._good_until_monotonic
         )
 
     def held(self) -> tuple[int, ...]:
@@ -107,16 +114,16 @@ class Leases:
     def _beat(self) -> Deferred[None]:
         beat = ensureDeferred(self._beat_once())
         beat.addTimeout(self._lease_seconds / 2, self._reactor)
-        beat.addErrback(self._beat_failed)
+        beat.addCallbacks(lambda _: self._trouble.over(None), self._beat_failed)
         return beat
 
     def _beat_failed(self, failure: Any) -> None:
         if self._stopped:
             return
-        reason = str(failure.value) or failure.type.__name__
+        reason = str(failure.value).strip() or failure.type.__name__
         if failure.check(WaitTimeout):
             reason = f"The database has not answered in {self._lease_seconds / 2:g} seconds."
-        self.log.warn("lease.beat_failed", reason=reason)
+        self._trouble.tell(None, reason)
         session, self._session = self._session, None
         if session is not None:
             session.close()
@@ -128,9 +135,9 @@ class Leases:
             self._good_until = 0.0
             self._apart(self._drop_all())
 
-    def _apart(self, work: Coroutine[Any, Any, None]) -> None:
+    def _apart(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """Let something run by itself; a failure of it is told in the log."""
-        ensureDeferred(work).addErrback(
+        return ensureDeferred(work).addErrback(
             lambda failure: self.log.failure("lease.drop_failed", failure)
         )
 
@@ -141,20 +148,17 @@ class Leases:
 
     async def _beat_once(self) -> None:
         if self._session is None or not self._session.open:
-            session = Session(
-                self._reactor,
-                self._dsn,
-                self._session_lost,
-                clusters.SESSION_NAME + self._driver,
-            )
-            await session.connect()
-            await clusters.forget_old_processes(session)
+            session = await self._opened()
+            if self._stopped:
+                session.close()
+                return
             self._session = session
         session = self._session
-        began_at = self._reactor.seconds()
+        began_at, began_monotonic = self._reactor.seconds(), self._monotonic()
         await clusters.beat(session, self._driver)
         # The others count from a moment that is later than this one.
         self._good_until = began_at + self._lease_seconds
+        self._good_until_monotonic = began_monotonic + self._lease_seconds
         if self._held:
             still = await clusters.epochs_of(session, self._driver)
             for lease in list(self._held.values()):
@@ -176,6 +180,22 @@ class Leases:
                 self.log.info("lease.gained", cluster_id=row.id, epoch=epoch)
                 await self._gained(lease)
 
+    async def _opened(self) -> Session:
+        """A session that is ready; one that did not become so is not left open."""
+        session = Session(
+            self._reactor,
+            self._dsn,
+            self._session_lost,
+            clusters.SESSION_NAME + self._driver,
+        )
+        try:
+            await session.connect()
+            await clusters.forget_old_processes(session)
+        except Exception:
+            session.close()
+            raise
+        return session
+
     async def _drop(self, lease: Lease) -> None:
         if self._held.get(lease.cluster_id) is not lease:
             return
@@ -185,4 +205,6 @@ class Leases:
         session = self._session
         await self._lost(lease)
         if session is not None and session.open:
-            await clusters.unlock(session, lease.cluster_id)
+            # A database that is frozen says nothing; the lock ends with the session, too.
+            giving = ensureDeferred(clusters.unlock(session, lease.cluster_id))
+            await giving.addTimeout(self._lease_seconds / 2, self._reactor)

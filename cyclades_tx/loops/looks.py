@@ -1,6 +1,4 @@
-"""Looks at servers that a message spoke of: many with one question, and nothing written for
-those that are as they were.
-"""
+"""Looks at servers that a message spoke of: many with one question, and few writes."""
 
 from __future__ import annotations
 

@@ -6,34 +6,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from twisted.logger import Logger
-
-from cyclades_tx.ganeti.interfaces import GanetiError, GanetiRefused
-from cyclades_tx.loops import submission
 from cyclades_tx.loops.cluster import ClusterWork
+from cyclades_tx.loops.turns import Request, Turns
 from cyclades_tx.model.instance import NewNetwork
-from cyclades_tx.model.network_plan import AskNetwork, NetworkFacts, plan_network
-from cyclades_tx.model.operation import (
-    FAILED,
-    SUBMITTED,
-    SUCCEEDED,
-    Operation,
-)
-from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
+from cyclades_tx.model.job import Job
+from cyclades_tx.model.network_plan import NetworkFacts, NetworkStep, plan_network
+from cyclades_tx.model.operation import SUCCEEDED, Operation
+from cyclades_tx.model.step import Finish, Submit
 from cyclades_tx.store import cluster_networks, operations, outbox
 
-MOST_STEPS = 25
 
-
-class NetworkWork:
-    """Turns for the networks of one cluster; the key of a turn is the network's id.
+class NetworkWork(Turns[NetworkFacts]):
+    """Turns for the networks of one cluster.
 
     :param wake_server: for the servers that waited for a network.
     :param at_rest: called with a network that was woken although nothing moves it: something
         at the cluster may have.
     """
 
-    log = Logger()
+    kind = "network"
 
     def __init__(
         self,
@@ -41,59 +32,25 @@ class NetworkWork:
         wake_server: Callable[[int], None],
         at_rest: Callable[[int], None],
     ) -> None:
-        self._work = work
+        super().__init__(work)
         self._wake_server = wake_server
         self._at_rest = at_rest
 
-    async def turn(self, network_id: int) -> float | None:
-        """Do what there is to do for a network on this cluster now."""
-        work = self._work
-        for step in range(MOST_STEPS):
-            operation = await operations.open_of_network(
-                work.database, network_id, work.lease.cluster_id
-            )
-            if operation is None:
-                if step == 0:
-                    self._at_rest(network_id)
-                return None
-            pause = await self._advance(network_id, operation)
-            if pause is not None:
-                return pause
-        return 1.0
+    async def _opened(self, network_id: int) -> Operation | None:
+        cluster_id = self._work.lease.cluster_id
+        return await operations.open_of_network(self._work.database, network_id, cluster_id)
 
-    async def _advance(self, network_id: int, operation: Operation) -> float | None:
-        work = self._work
-        facts = NetworkFacts(job=work.watch.ended(operation.job_id))
-        for _ in range(MOST_STEPS):
-            step = plan_network(operation, facts, work.now())
-            try:
-                if isinstance(step, AskSiblings):
-                    found = await work.cluster.jobs_for(
-                        work.names.network(network_id), operation.trail()
-                    )
-                    facts = replace(facts, siblings=found)
-                    continue
-                if isinstance(step, AskNetwork):
-                    facts = await self._look(network_id, operation, facts)
-                    continue
-                if isinstance(step, Confirm):
-                    assert operation.job_id is not None
-                    facts = NetworkFacts(job=await work.watch.confirm(operation.job_id))
-                    continue
-            except GanetiError as error:
-                return await self._unreachable(operation, error)
-            if isinstance(step, Wait):
-                if operation.state == SUBMITTED and operation.job_id is not None:
-                    work.watch.watch(operation.job_id, f"n{network_id}", operation.id)
-                return step.seconds
-            if isinstance(step, Adopt):
-                await self._mark(operation, operation.step, operation.attempt, step.job_id)
-                return 0.0
-            if isinstance(step, Finish):
-                await self._finish(network_id, operation, step)
-                return None
-            return await self._submit(network_id, operation, step, facts)
-        return 1.0
+    def _rests(self, network_id: int) -> None:
+        self._at_rest(network_id)
+
+    def _name(self, network_id: int) -> str:
+        return self._work.names.network(network_id)
+
+    def _facts(self, job: Job | None) -> NetworkFacts:
+        return NetworkFacts(job=job)
+
+    def _plan(self, operation: Operation, facts: NetworkFacts) -> NetworkStep:
+        return plan_network(operation, facts, self._work.now())
 
     async def _look(
         self, network_id: int, operation: Operation, facts: NetworkFacts
@@ -116,62 +73,14 @@ class NetworkWork:
             fits=fits,
         )
 
-    async def _unreachable(self, operation: Operation, error: GanetiError) -> float | None:
-        if self._work.now() >= operation.deadline_at:
-            assert operation.network_id is not None
-            await self._finish(
-                operation.network_id,
-                operation,
-                Finish(FAILED, f"The cluster did not answer before the deadline. {error.message}"),
-            )
-            return None
-        return await self._work.note_silence(operation, error)
-
-    async def _mark(self, operation: Operation, step: str, attempt: int, job_id: int) -> None:
-        await submission.submitted(
-            self._work,
-            operation,
-            step,
-            attempt,
-            job_id,
-            key=f"n{operation.network_id}",
-            transaction="network.submitted",
-        )
-
-    async def _submit(
+    async def _request(
         self, network_id: int, operation: Operation, step: Submit, facts: NetworkFacts
-    ) -> float | None:
+    ) -> Request:
+        cluster = self._work.cluster
+        name, trail = self._name(network_id), operation.trail()
         row = await cluster_networks.for_making(
             self._work.database, network_id, self._work.lease.cluster_id
         )
-
-        async def write(tx: Any) -> bool:
-            return await submission.begin(tx, self._work, operation, step, facts.job)
-
-        if not await self._work.database.transaction(write, "network.submit"):
-            return None
-        self._work.crash(f"before-call:{step.step}")
-        try:
-            job_id = await self._send(row, operation, step)
-        except GanetiRefused as error:
-            await self._finish(
-                network_id,
-                replace(operation, step=step.step, attempt=step.attempt, job_id=None),
-                Finish(FAILED, f"The cluster refused: {error.message}"),
-            )
-            return None
-        except GanetiError as error:
-            return await submission.unsent(
-                self._work, operation, error, transaction="network.unsent"
-            )
-        self._work.crash(f"after-call:{step.step}")
-        await self._mark(operation, step.step, step.attempt, job_id)
-        return 2.0
-
-    async def _send(self, row: Any, operation: Operation, step: Submit) -> int:
-        cluster = self._work.cluster
-        name = self._work.names.network(row.id)
-        trail = replace(operation, step=step.step, attempt=step.attempt).trail()
         verb, _, group = step.step.partition("-")
         verb = verb.rstrip("0123456789")
         if verb == "make":
@@ -185,16 +94,12 @@ class NetworkWork:
                 tags=cluster_networks.ganeti_tags(row),
                 conflicts_check=False,
             )
-            made: int = await cluster.create_network(new, trail)
-            return made
+            return lambda: cluster.create_network(new, trail)
         if verb == "connect":
-            connected: int = await cluster.connect_network(name, trail, group, row.mode, row.link)
-            return connected
+            return lambda: cluster.connect_network(name, trail, group, row.mode, row.link)
         if verb == "disconnect":
-            ended: int = await cluster.disconnect_network(name, trail, group)
-            return ended
-        removed: int = await cluster.remove_network(name, trail)
-        return removed
+            return lambda: cluster.disconnect_network(name, trail, group)
+        return lambda: cluster.remove_network(name, trail)
 
     async def _finish(self, network_id: int, operation: Operation, step: Finish) -> None:
         lease = self._work.lease
@@ -206,8 +111,7 @@ class NetworkWork:
             if not await cluster_networks.unchanged(tx, operation):
                 # It is to become something else: the next turn sees to that.
                 return None
-            result = "unknown" if job is None else str(job.status)
-            await operations.end_step(tx, operation, result, "" if job is None else job.message)
+            await operations.end_job(tx, operation, job)
             if not await operations.close_operation(tx, operation.id, step.end, step.reason):
                 return []
             if not good:

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cyclades_tx.errors import CycladesError
+from cyclades_tx.trouble import Trouble
 
 #: The least time between the beginnings of two rounds: what comes meanwhile is done in one.
 GATHER_SECONDS = 0.02
@@ -36,6 +37,7 @@ class Rounds(ABC):
         self._woken = False
         self._stopped = True
         self._begun_seconds = 0.0
+        self._trouble = Trouble(self.log, "loop.turn_delayed", "loop.goes_on")
 
     @abstractmethod
     def _listen(self) -> Iterable[Callable[[], None]]:
@@ -90,7 +92,9 @@ class Rounds(ABC):
         self._woken = False
         self._begun_seconds = self._clock.seconds()
         self._running = Deferred.fromCoroutine(self._turn())
-        self._running.addErrback(self._failed)
+        self._running.addCallbacks(
+            lambda _: self._trouble.over(None, loop=self._name), self._failed
+        )
         self._running.addCallback(self._over)
 
     def _over(self, _result: Any) -> None:
@@ -105,10 +109,9 @@ class Rounds(ABC):
     def _failed(self, failure: Failure) -> None:
         if failure.check(CycladesError):
             # Something outside does not answer; a traceback would tell nothing more.
-            self.log.warn(
-                "loop.turn_delayed", loop=self._name, reason=str(failure.value),
-                again_seconds=self._period_seconds,
-            )  # fmt: skip
+            self._trouble.tell(
+                None, str(failure.value), loop=self._name, again_seconds=self._period_seconds
+            )
         else:
             self.log.failure("loop.turn_failed", failure, loop=self._name)
         self._woken = False

@@ -24,6 +24,7 @@ from cyclades_tx.loops.server_calls import ServerCalls
 from cyclades_tx.model import creation, procedure
 from cyclades_tx.model.instance import Instance
 from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.job_end import failure_of
 from cyclades_tx.model.moves import ABSENT, UNSEEN
 from cyclades_tx.model.operation import (
     FAILED,
@@ -230,8 +231,7 @@ class ServerWork:
 
         async def write(tx: Any) -> bool:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
-            result = "unknown" if job is None else str(job.status)
-            await operations.end_step(tx, operation, result, "" if job is None else job.message)
+            await operations.end_job(tx, operation, job)
             settled = await servers.settle(
                 tx,
                 operation,
@@ -253,6 +253,7 @@ class ServerWork:
             self._told_to_stop.discard(operation.job_id)
         await self._secrets.drop(operation, step.end)
         if closed:
+            self._note_shortage(operation, job)
             self.log.info(
                 "operation.ended",
                 operation_id=operation.id,
@@ -269,6 +270,17 @@ class ServerWork:
             await self._cancel(step.cancel_job)
             self._told_to_stop.discard(step.cancel_job)
 
+    def _note_shortage(self, operation: Operation, job: Job | None) -> None:
+        if job is not None and job.short:
+            self.log.info(
+                "operation.no_room",
+                operation_id=operation.id,
+                kind=operation.kind,
+                server_id=operation.server_id,
+                job_id=job.id,
+                reason=job.message,
+            )
+
     async def _submit(
         self, server_id: int, operation: Operation, step: Submit, facts: Facts
     ) -> float | None:
@@ -284,21 +296,21 @@ class ServerWork:
         async def write(tx: Any) -> bool:
             await operations.check_epoch(tx, lease.cluster_id, lease.epoch)
             if operation.step and job is not None:
-                await operations.end_step(tx, operation, str(job.status), job.message)
+                await operations.end_job(tx, operation, job)
             if operation.kind == "delete" and isinstance(facts.seen, Instance):
                 await volumes.note_leaving(tx, self._work.names, server_id, facts.seen, step)
             marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
             fresh = operation.step == creation.CREATE
             if marked and step.step == CLEAN and job is not None and fresh:
                 # What the person will be told in the end, however the cleaning goes.
-                why = job.message or f"Job {job.id} ended with {job.status}."
-                await operations.remember(tx, operation.id, "failure", why)
+                await operations.remember(tx, operation.id, "failure", failure_of(job))
             if marked and step.failure:
                 await operations.remember(tx, operation.id, "failure", step.failure)
             return marked
 
         if not await self._work.database.transaction(write, f"server.submit.{step.step}"):
             return None
+        self._note_shortage(operation, job)
         self._work.watch.forget(operation.job_id)
         self._work.crash(f"before-call:{step.step}")
         try:

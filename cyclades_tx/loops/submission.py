@@ -27,7 +27,7 @@ async def begin(
     """
     await operations.check_epoch(tx, work.lease.cluster_id, work.lease.epoch)
     if operation.step and job is not None:
-        await operations.end_step(tx, operation, str(job.status), job.message)
+        await operations.end_job(tx, operation, job)
     marked = await operations.mark_submitting(tx, operation, step.step, step.attempt)
     if marked and step.failure:
         await operations.remember(tx, operation.id, "failure", step.failure)

@@ -82,14 +82,15 @@ async def note_leaving(
 
     :param step: what is about to be asked of the cluster.
     """
-    if step.step == "delete":
-        for row in await volume_attachments.older(tx, server_id):
-            if _place(instance.disks, names, row.id, row.ganeti_uuid) is not None:
-                await volume_attachments.goes_with_server(tx, row.id)
+    older = await volume_attachments.older(tx, server_id) if step.step == "delete" else []
     rows = await volume_attachments.to_keep(tx, server_id)
-    if not rows:
+    if not older and not rows:
         return
+    # Before its volumes, as everybody does.
     server = await servers.lock(tx, server_id)
+    for row in older:
+        if _place(instance.disks, names, row.id, row.ganeti_uuid) is not None:
+            await volume_attachments.goes_with_server(tx, row.id)
     still_there = []
     for row in rows:
         place = _place(instance.disks, names, row.id, row.ganeti_uuid)

@@ -115,7 +115,7 @@ def modify(
 @output_format
 @click.pass_obj
 def show(settings: Settings, flavor: str, form: str) -> None:
-    """Show a flavor (by id, UUID or name)."""
+    """Show a flavor (by id, UUID or name); ram in MiB, disk in GiB."""
 
     async def work(world: World) -> dict[str, Any]:
         return await _shown(world, (await Flavors(world.database).find(flavor)).id)

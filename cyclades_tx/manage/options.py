@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from cyclades_tx.errors import BadRequest
+from cyclades_tx.errors import BadRequest, NotFound
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.runner import Settings
-from cyclades_tx.store import listings
+from cyclades_tx.store import listings, operator_names
 from cyclades_tx.store.listings import Listing
 from cyclades_tx.world import World
 
@@ -110,12 +110,25 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         return tuple(dict.fromkeys(found))
 
 
+class Id(click.ParamType[int]):
+    """The number of a thing."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Read it."""
+        text = str(value).strip()
+        if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or not 1 <= int(text) <= MOST_ID:
+            self.fail(f"{value!r} is not the number of one.", param, ctx)
+        return int(text)
+
+
 TRUTH = Truth()
 WORD = Word()
 PAIRS = Pairs()
 MOMENT = Moment()
 NUMBERS = Numbers()
-ID = click.IntRange(1, MOST_ID)
+ID = Id()
 PORT = click.IntRange(1, 65535)
 
 
@@ -198,6 +211,7 @@ def list_command(
             return
         columns = listing.pick(output)
         conditions = list(listings.terms(listing, filter_by))
+        narrowed: list[tuple[str, str]] = []
         for option, column, value in options:
             wanted = given.get(str(option.name))
             if wanted is None or wanted is False:
@@ -207,9 +221,16 @@ def list_command(
                 conditions += column(compared)
             else:
                 conditions.append(listings.Term(listing.column(column), "=", compared))
+                if isinstance(compared, str):
+                    narrowed.append((column, compared))
 
         async def work(world: World) -> list[tuple[Any, ...]]:
-            return await listings.rows(world.database, listing, columns, conditions, deleted)
+            rows = await listings.rows(world.database, listing, columns, conditions, deleted)
+            for name, ref in () if rows else narrowed:
+                # A slip of the hand is not to look like somebody who has nothing.
+                if await operator_names.unknown(world.database, name, ref):
+                    raise NotFound(f"There is no {name} {ref[:80]!r}; see {name}-list.", name)
+            return rows
 
         found = settings.run(work)
         names = [column.name for column in columns]

@@ -110,6 +110,7 @@ def modify(
 
 @click.command("pool-remove")
 @click.argument("pool", type=ID)
+@click.option("-f", "--force", is_flag=True, expose_value=False, help="Nothing is asked anyway.")
 @click.pass_obj
 def remove(settings: Settings, pool: int) -> None:
     """Remove a pool (by id) that no network has a value of."""

@@ -91,6 +91,13 @@ def add_to(group: click.Group) -> None:
     )
 
 
+def amount_text(resource: str, amount: int) -> str:
+    """An amount with its resource and unit: ``disk 20 GiB``."""
+    unit = _UNITS.get(resource, 1)
+    written = {quota.MIB: " MiB", quota.GIB: " GiB"}.get(unit, "")
+    return f"{resource.removeprefix('cyclades.')} {amount // unit}{written}"
+
+
 def _of_user(amounts: Mapping[str, int | None]) -> dict[str, int]:
     """Limits of a user as the flow has them: by Compute's names, in Compute's units."""
     found = {}

@@ -18,6 +18,7 @@ from cyclades_tx.errors import Conflict
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.backend_choice import chosen_backends, online
+from cyclades_tx.manage.fixes import fix_options, wait_option
 from cyclades_tx.manage.options import output_format
 from cyclades_tx.manage.runner import Failed, Settings
 from cyclades_tx.model import network_drift as drift
@@ -68,25 +69,13 @@ class Seen:
 _DONE = "done"
 
 
-def _fix_options(function: Any) -> Any:
-    for word in reversed(FIXES):
-        function = click.option(f"--fix-{word}", is_flag=True, help=_HELP[word])(function)
-    return function
-
-
 @click.command("reconcile-networks")
 @chosen_backends
-@_fix_options
+@fix_options(FIXES, _HELP)
 @click.option(
     "--fix-all", is_flag=True, help="All of these; a doubtful --fix-missing by name only."
 )
-@click.option(
-    "--wait-seconds",
-    type=click.FloatRange(0, 3600),
-    default=60.0,
-    show_default=True,
-    help="How long to wait for the operations that were opened.",
-)
+@wait_option("the operations that were opened")
 @output_format
 @click.pass_obj
 def reconcile(

@@ -17,6 +17,7 @@ from cyclades_tx.drift.servers import Looker, rules_of
 from cyclades_tx.ganeti.interfaces import GanetiError
 from cyclades_tx.manage import tables
 from cyclades_tx.manage.backend_choice import chosen_backends, online
+from cyclades_tx.manage.fixes import fix_options, wait_option
 from cyclades_tx.manage.options import output_format
 from cyclades_tx.manage.runner import Failed, Settings
 from cyclades_tx.model.drift import FIXES, STALE, Finding, Memory, Remedy, decide, fixed_by
@@ -52,25 +53,11 @@ class Seen:
     results: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def _fix_options(function: Any) -> Any:
-    for word in reversed(FIXES):
-        function = click.option(
-            f"--fix-{word}", f"fix_{word.replace('-', '_')}", is_flag=True, help=_HELP[word]
-        )(function)
-    return function
-
-
 @click.command("reconcile-servers")
 @chosen_backends
-@_fix_options
+@fix_options(FIXES, _HELP)
 @click.option("--fix-all", is_flag=True, help="All of these; a doubtful --fix-stale by name only.")
-@click.option(
-    "--wait-seconds",
-    type=click.FloatRange(0, 3600),
-    default=60.0,
-    show_default=True,
-    help="How long to wait for what is to be fixed.",
-)
+@wait_option("what is to be fixed")
 @output_format
 @click.pass_obj
 def reconcile(

@@ -28,7 +28,6 @@ from cyclades_tx.world import World
 T = TypeVar("T")
 
 FAILED = 1
-USAGE = 2
 INTERRUPTED = 130
 
 
@@ -136,7 +135,7 @@ def explain(error: BaseException, *, verbose: bool = False) -> NoReturn:
             _say(error.message)
         sys.exit(FAILED)
     if isinstance(error, CycladesError):
-        _say(error.message)
+        _say(error.whole)
         sys.exit(FAILED)
     if isinstance(error, KeyboardInterrupt | CancelledError | click.Abort):
         click.echo("Interrupted.", err=True)

@@ -11,7 +11,7 @@ import click
 from cyclades_tx.errors import CycladesError, NotFound
 from cyclades_tx.flows.flavors import Flavors
 from cyclades_tx.flows.suspension import suspend
-from cyclades_tx.manage import removal, tables
+from cyclades_tx.manage import images, removal, tables
 from cyclades_tx.manage.options import (
     TRUTH,
     WORD,
@@ -22,12 +22,13 @@ from cyclades_tx.manage.options import (
 )
 from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
 from cyclades_tx.manage.runner import Settings
+from cyclades_tx.manage.server_transfers import give_away
 from cyclades_tx.store import clusters, listings, operator_names
 from cyclades_tx.store import server_inspection as store
 from cyclades_tx.store.operator_lists import SERVER_GROUPS, SERVERS
 from cyclades_tx.world import World
 
-ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft")
+ACTIONS = ("start", "stop", "reboot_hard", "reboot_soft", "rescue", "unrescue")
 _LONGEST_TAG = 60
 _OPERATIONS = 10
 _DIAGNOSTICS = 20
@@ -39,7 +40,7 @@ _JOBS = 20
 @output_format
 @click.pass_obj
 def show(settings: Settings, server: str, form: str) -> None:
-    """Show a server as the database has it (by id, UUID or Ganeti name)."""
+    """Show a server as the database has it (by id, UUID or Ganeti name); ram in MiB."""
 
     async def work(world: World) -> dict[str, Any]:
         return await shown(world, (await find(world, server, deleted=True)).id)
@@ -80,32 +81,49 @@ def inspect(settings: Settings, server: str, jobs: bool, form: str) -> None:
 
 @click.command("server-modify")
 @click.argument("server", type=WORD)
-@click.option("--name", type=WORD)
+@click.option("--name", type=WORD, help="Its new name, which its machine is not told of.")
+@click.option("--owner", "--user", "owner", type=WORD, help="The user whose it is from now on.")
+@click.option("--project", type=WORD, help="The project that is charged; default: the owner's own.")
+@click.option(
+    "--with-networks", is_flag=True, help="Its private networks go to the new owner, too."
+)
 @click.option("--suspended", type=TRUTH, help="True: the owner may do nothing with it.")
 @click.option("--flavor", type=WORD, help="Another size (by id, UUID or name); its quota counts.")
 @click.option("--action", type=click.Choice(ACTIONS))
+@click.option(
+    "--rescue-image", type=WORD, help="An ISO image for the rescue; default: the configuration's."
+)
 @click.option("--tag-add", "added", type=WORD, multiple=True, help="May be repeated.")
 @click.option("--tag-delete", "deleted", type=WORD, multiple=True, help="May be repeated.")
 @click.option("--tag-replace-all", "replaced", type=WORD, metavar="tag,…", help="No others stay.")
 @click.option("--tag-delete-all", "none", is_flag=True, help="No tag stays.")
+@click.option("-n", "--dry-run", is_flag=True, help="With --owner: only say what would go along.")
 @wait_option(True)
 @click.pass_obj
 def modify(
     settings: Settings,
     server: str,
     name: str | None,
+    owner: str | None,
+    project: str | None,
+    with_networks: bool,
     suspended: bool | None,
     flavor: str | None,
     action: str | None,
+    rescue_image: str | None,
     added: tuple[str, ...],
     deleted: tuple[str, ...],
     replaced: str | None,
     none: bool,
+    dry_run: bool,
     wait: bool,
 ) -> None:
-    """Change a server (by id, UUID or Ganeti name): name, suspension, tags, size, power.
+    """Change a server (by id, UUID or Ganeti name): name, owner, suspension, tags, size, power.
 
     All of it can be combined, and is done in this order.
+
+    Its volumes, ports, addresses and floating IPs go to another owner with it, and so does what it
+    was used in the past. What cannot go along is named, and nothing is changed then.
 
     A running server is stopped for another size and started again. With --wait the new size is
     confirmed at once; without, its owner may still go back to the old one for a while.
@@ -116,8 +134,15 @@ def modify(
             raise click.UsageError(f"A tag has 1 to {_LONGEST_TAG} characters, no slash, no comma.")
     if none and replaced is not None:
         raise click.UsageError("--tag-delete-all contradicts --tag-replace-all.")
-    if (name, suspended, flavor, action) == (None,) * 4 and not tags.meant:
+    others = (name, suspended, flavor, action) != (None,) * 4 or tags.meant
+    if not others and owner is None:
         raise click.UsageError("Nothing to change was given.")
+    if owner is None and (project is not None or with_networks or dry_run):
+        raise click.UsageError("--project, --with-networks and --dry-run need --owner.")
+    if dry_run and others:
+        raise click.UsageError("--dry-run goes with --owner alone.")
+    if rescue_image is not None and action != "rescue":
+        raise click.UsageError("--rescue-image needs --action rescue.")
     if flavor is not None and action is not None and not wait:
         raise click.UsageError("--flavor and --action together need --wait True.")
     if name is not None and not (
@@ -130,6 +155,15 @@ def modify(
         if name is not None:
             await world.servers.update(OPERATOR, found.uuid, {"name": name})
             click.echo(f"Server {found.id} is named {name}.")
+        if owner is not None:
+            await give_away(
+                world,
+                found.id,
+                owner,
+                project,
+                with_networks=with_networks,
+                dry_run=dry_run,
+            )
         if suspended is not None:
             await suspend(world.database, found.id, suspended)
             word = "is suspended" if suspended else "is not suspended"
@@ -139,7 +173,8 @@ def modify(
         if flavor is not None:
             await _resize(world, found, flavor, wait)
         if action is not None:
-            await act(world, found, action, wait)
+            image = None if rescue_image is None else await images.find(world, rescue_image)
+            await act(world, found, action, wait, image)
 
     settings.run(work)
 
@@ -174,7 +209,7 @@ def add_to(group: click.Group) -> None:
         group,
         "server-list",
         SERVERS,
-        "List the servers.",
+        "List the servers; ram in MiB.",
         (
             (user, "user", None),
             (project, "project", None),
@@ -192,14 +227,23 @@ def add_to(group: click.Group) -> None:
     )
 
 
-async def act(world: World, found: Any, action: str, wait: bool) -> None:
-    """Begin one of :data:`ACTIONS` on a server, and wait for it if that is wanted."""
+async def act(
+    world: World, found: Any, action: str, wait: bool, rescue_image: str | None = None
+) -> None:
+    """Begin one of :data:`ACTIONS` on a server, and wait for it if that is wanted.
+
+    :param rescue_image: the UUID of the image for a rescue; None: the configuration's.
+    """
     flows = world.servers
-    begin: dict[str, Callable[[str], Awaitable[None]]] = {
+    begin: dict[str, Callable[[str], Awaitable[Any]]] = {
         "start": lambda request_id: flows.start(OPERATOR, found.uuid, request_id),
         "stop": lambda request_id: flows.stop(OPERATOR, found.uuid, request_id),
         "reboot_hard": lambda request_id: flows.reboot(OPERATOR, found.uuid, True, request_id),
         "reboot_soft": lambda request_id: flows.reboot(OPERATOR, found.uuid, False, request_id),
+        "rescue": lambda request_id: flows.rescue(
+            OPERATOR, found.uuid, rescue_image, None, request_id
+        ),
+        "unrescue": lambda request_id: flows.unrescue(OPERATOR, found.uuid, request_id),
     }
     request_id = new_request_id()
     await begin[action](request_id)
@@ -258,7 +302,9 @@ async def find(world: World, ref: str, *, deleted: bool = False) -> Any:
     """
     found = await operator_names.server(world.database, world.names, ref)
     if found is None or (found.deleted and not deleted):
-        raise NotFound(f"There is no server {ref[:80]!r}; see server-list.", "server")
+        alike = await operator_names.servers_named(world.database, ref)
+        hint = f"; named so: {', '.join(alike)}" if alike else "; see server-list"
+        raise NotFound(f"There is no server {ref[:80]!r}{hint}.", "server")
     return found
 
 

@@ -20,7 +20,8 @@ from cyclades_tx.world import World
 
 
 @click.command("subnet-create")
-@click.argument("network", type=WORD)
+@click.argument("network", type=WORD, required=False)
+@click.option("--network", "named", type=WORD, help="The same as the argument.")
 @click.option("--cidr", required=True, type=WORD, help="Its addresses, such as 10.0.0.0/24.")
 @click.option("--name", default="", type=WORD)
 @click.option("--gateway", type=WORD, help="An address of it, or 'none'. Default: the first.")
@@ -39,7 +40,8 @@ from cyclades_tx.world import World
 @click.pass_obj
 def create(
     settings: Settings,
-    network: str,
+    network: str | None,
+    named: str | None,
     cidr: str,
     name: str,
     gateway: str | None,
@@ -53,6 +55,9 @@ def create(
 
     Clusters that have the network make it anew; this is refused while ports are on it.
     """
+    chosen = network or named
+    if not chosen or (network and named):
+        raise click.UsageError("Say once for which network.")
     wanted = WantedSubnet(
         cidr,
         name=name,
@@ -65,7 +70,7 @@ def create(
     )
 
     async def work(world: World) -> dict[str, Any]:
-        found = await find_network(world, network)
+        found = await find_network(world, chosen)
         row = await world.subnets.create(None, found.uuid, wanted)
         return await _shown(world, row.id)
 

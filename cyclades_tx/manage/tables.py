@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +29,8 @@ def table(
 ) -> str:
     """A list in one of the formats, with a newline at its end unless it is empty.
 
+    What is wider than the terminal that it is written to has a line for each field.
+
     :param headers: whether a line with the names comes first (JSON always names).
     """
     if form == JSON:
@@ -34,7 +38,8 @@ def table(
     texts = [[text(value) for value in row] for row in rows]
     if form == CSV:
         return _csv(names, texts, headers)
-    return _aligned(names, texts, headers)
+    written = _aligned(names, texts, headers)
+    return _tall(names, texts) if headers and texts and _too_wide(written) else written
 
 
 def record(members: Mapping[str, Any], form: str) -> str:
@@ -44,9 +49,7 @@ def record(members: Mapping[str, Any], form: str) -> str:
     simple = {name: value for name, value in members.items() if not _is_rows(value)}
     if form == CSV:
         return _csv(list(simple), [[text(value) for value in simple.values()]], True)
-    width = max(map(len, simple), default=0)
-    lines = [f"{name:<{width}} : {text(value)}".rstrip() for name, value in simple.items()]
-    written = "".join(f"{line}\n" for line in lines)
+    written = _lines(list(simple), [text(value) for value in simple.values()])
     for name, value in members.items():
         if not _is_rows(value):
             continue
@@ -93,6 +96,27 @@ def text(value: Any) -> str:
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(member, Mapping) for member in value)
+
+
+def _lines(names: Sequence[str], texts: Sequence[str]) -> str:
+    """One thing, a line for each member."""
+    width = max(map(len, names), default=0)
+    return "".join(
+        f"{name:<{width}} : {value}".rstrip() + "\n"
+        for name, value in zip(names, texts, strict=True)
+    )
+
+
+def _tall(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A list with an empty line between two things."""
+    return "\n".join(_lines(names, row) for row in rows)
+
+
+def _too_wide(written: str) -> bool:
+    """Whether a terminal would break the lines; what is read by another program stays a table."""
+    if not sys.stdout.isatty():
+        return False
+    return max(map(len, written.splitlines())) > shutil.get_terminal_size().columns
 
 
 def _aligned(names: Sequence[str], rows: Sequence[Sequence[str]], headers: bool) -> str:

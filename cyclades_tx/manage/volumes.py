@@ -8,12 +8,12 @@ import click
 
 from cyclades_tx.errors import BadRequest, CycladesError, NotFound
 from cyclades_tx.flows.volumes import MOST_GIB, NewVolume
-from cyclades_tx.manage import removal, servers, tables
+from cyclades_tx.manage import images, removal, servers, tables
 from cyclades_tx.manage.options import TRUTH, WORD, list_command, output_format, wait_option
 from cyclades_tx.manage.people import in_name_of
 from cyclades_tx.manage.requests import OPERATOR, ended, new_request_id
 from cyclades_tx.manage.runner import Settings
-from cyclades_tx.store import clusters, kept_volumes, listings
+from cyclades_tx.store import clusters, kept_volumes, listings, server_records
 from cyclades_tx.store import operator_volume_lists as store
 from cyclades_tx.store.operator_volume_lists import VOLUMES
 from cyclades_tx.world import World
@@ -29,6 +29,11 @@ _MOST_TEXT = 255
 @click.option("-u", "--user", required=True, type=WORD, help="Whose it is.")
 @click.option("-p", "--project", type=WORD, help="Who is charged; default: the user's own.")
 @click.option("--volume-type", type=WORD, help="By UUID or name; default: the first.")
+@click.option(
+    "--image",
+    type=WORD,
+    help="By UUID, id or name: what gets on it when a server boots from it first.",
+)
 @click.option("--server", type=WORD, help="A server of its project, which gets it at once.")
 @wait_option(True)
 @output_format
@@ -41,6 +46,7 @@ def create(
     user: str,
     project: str | None,
     volume_type: str | None,
+    image: str | None,
     server: str | None,
     wait: bool,
     form: str,
@@ -48,11 +54,14 @@ def create(
     """Make a volume; its disk is made when a server gets it for the first time."""
     _check_text("name", name)
     _check_text("description", description or "")
+    if image is not None and server is not None:
+        raise click.UsageError("--image contradicts --server: a server boots from it first.")
 
     async def work(world: World) -> dict[str, Any]:
         who = await in_name_of(world, user, project)
+        image_ref = None if image is None else await images.find(world, image)
         target = None if server is None else await servers.find(world, server)
-        new = NewVolume(size, name, description, volume_type)
+        new = NewVolume(size, name, description, volume_type, image_ref=image_ref)
         uuid = await world.volumes.create(who, new)
         if target is not None:
             await _attach(world, uuid, target, wait)
@@ -182,9 +191,11 @@ def remove(settings: Settings, volumes: tuple[str, ...], force: bool, wait: bool
 
     async def begin(world: World, ref: str, request_id: str) -> removal.Begun:
         found = await _free_standing(world, ref)
+        began = await server_records.moment(world.database)
         await world.volumes.delete(OPERATOR, found.uuid, request_id, force=True)
         title = f"Volume {found.id}"
-        if found.id in await kept_volumes.moving(world.database, (found.id,), None):
+        # What works on it may have come to its end by now, and a bad one.
+        if found.id in await kept_volumes.moving(world.database, (found.id,), began):
             return removal.Begun(title, volume_id=found.id)
         return removal.Begun(title, found.server_id)
 
@@ -203,7 +214,7 @@ def add_to(group: click.Group) -> None:
         group,
         "volume-list",
         VOLUMES,
-        "List the volumes, servers' own root disks among them.",
+        "List the volumes, servers' own root disks among them; size in GiB.",
         ((user, "user", None), (project, "project", None), (server, "server", None)),
     )
 

@@ -1,0 +1,1 @@
+"""Plain values and decisions; nothing here waits for anything."""

@@ -83,7 +83,7 @@ def follow(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
     if job.status is JobStatus.SUCCESS:
         if facts.seen is ABSENT:
             return Finish(FAILED, "The instance was made and removed again.", ABSENT)
-        return _on(operation, facts, after)
+        return _on(facts, after)
     taken = operation.step == creation.CREATE and job.error_code == "already_exists"
     if facts.seen is ABSENT or taken:
         return Finish(FAILED, failure_of(job), ABSENT)
@@ -92,13 +92,13 @@ def follow(operation: Operation, job: Job, facts: Facts, now: datetime) -> Step:
     if not own(facts):
         return Finish(FAILED, f"{failure_of(job)} {NOT_ITS_OWN}", ABSENT)
     if job.status is JobStatus.UNKNOWN and (operation.step != creation.PUT_ON or facts.outliving):
-        return _on(operation, facts, after)
+        return _on(facts, after)
     if operation.step == creation.CREATE:
         return _back_out(operation, facts)
     return _back_out(operation, facts, failure_of(job))
 
 
-def _on(operation: Operation, facts: Facts, after: str | None) -> Step:
+def _on(facts: Facts, after: str | None) -> Step:
     """The next step of a creation, or its end."""
     if after is None:
         return Finish(SUCCEEDED, seen=facts.seen)

@@ -26,6 +26,9 @@ class JobStatus(StrEnum):
         return self in (JobStatus.CANCELED, JobStatus.SUCCESS, JobStatus.ERROR, JobStatus.UNKNOWN)
 
 
+_NO_ROOM = "No valid host was found (not enough resources are free)."
+
+
 @dataclass(frozen=True)
 class Job:
     """One job of a cluster's queue, at the moment of looking.
@@ -54,3 +57,13 @@ class Job:
     ended_at: datetime | None = None
     told: bool = False
     pending_restart: bool = False
+
+    @property
+    def short(self) -> bool:
+        """Whether its message tells what is free on which node, which is nothing for users."""
+        return self.error_code in ("insufficient_resources", "temp_insufficient_resources")
+
+    @property
+    def owner_message(self) -> str:
+        """The message as the owner of what it was for is told it."""
+        return _NO_ROOM if self.short else self.message

@@ -36,10 +36,10 @@ def first_failure(operation: Operation) -> str:
 
 
 def failure_of(job: Job) -> str:
-    """Why a job did not do what it was for."""
+    """Why a job did not do what it was for, as its owner is told it."""
     if job.status is JobStatus.CANCELED:
         return f"Job {job.id} was canceled at the cluster."
-    return job.message or f"Job {job.id} ended with {job.status}."
+    return job.owner_message or f"Job {job.id} ended with {job.status}."
 
 
 def own(facts: Facts) -> bool:

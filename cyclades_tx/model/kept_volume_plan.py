@@ -25,7 +25,16 @@ from cyclades_tx.model.operation import (
     Operation,
 )
 from cyclades_tx.model.plan import GRACE, best_of
-from cyclades_tx.model.step import Adopt, AskInstance, AskSiblings, Confirm, Finish, Submit, Wait
+from cyclades_tx.model.step import (
+    Adopt,
+    AskInstance,
+    AskSiblings,
+    Confirm,
+    Finish,
+    JobFacts,
+    Submit,
+    Wait,
+)
 
 #: The kinds of operations on volumes that no server has.
 DELETE, EXTEND = "delete", "extend_volume"
@@ -37,7 +46,7 @@ MAKE, HOLD, GROW, PUT_BACK, REMOVE, CLEAR = (
 )  # fmt: skip
 
 #: These end what was begun: they have some time after the deadline.
-_ENDING = frozenset((PUT_BACK, REMOVE, CLEAR))
+ENDING = frozenset((PUT_BACK, REMOVE, CLEAR))
 _MOST_TRIES = 3
 
 #: How Ganeti says that it has no such disk (any more).
@@ -52,18 +61,14 @@ _LATE = "It was not done before the deadline."
 
 
 @dataclass(frozen=True)
-class VolumeFacts:
-    """What a turn has found out.
+class VolumeFacts(JobFacts):
+    """What a turn has found out about a volume's disk and its holder.
 
-    :ivar job: the operation's job, or None when nobody has looked.
-    :ivar siblings: the jobs in the queue with the operation's reason; None: not asked.
     :ivar seen: the holder, or that there is none; UNSEEN: not asked.
     :ivar own: whether it is surely this volume's holder.
     :ivar disk: the volume's disk, as far as the holder has it.
     """
 
-    job: Job | None = None
-    siblings: tuple[Job, ...] | None = None
     seen: Seen = UNSEEN
     own: bool = False
     disk: SeenDisk | None = None
@@ -110,7 +115,7 @@ def plan_kept_volume(operation: Operation, facts: VolumeFacts, now: datetime) ->
 
 
 def _patience_ends(operation: Operation) -> datetime:
-    if operation.step in _ENDING:
+    if operation.step in ENDING:
         return operation.deadline_at + procedure.BACK_TIME
     return operation.deadline_at
 

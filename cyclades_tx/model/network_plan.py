@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cyclades_tx.model.job import Job, JobStatus
+from cyclades_tx.model.job import JobStatus
 from cyclades_tx.model.job_end import failure_of
 from cyclades_tx.model.operation import FAILED, SUBMITTED, SUBMITTING, SUCCEEDED, Operation
 from cyclades_tx.model.plan import best_of
-from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, Submit, Wait
+from cyclades_tx.model.step import Adopt, AskSiblings, Confirm, Finish, JobFacts, Submit, Wait
 
 
 @dataclass(frozen=True)
-class NetworkFacts:
+class NetworkFacts(JobFacts):
     """What a turn has found out about a network on one cluster.
 
     :ivar groups: the cluster's node groups; None: not asked.
@@ -22,8 +22,6 @@ class NetworkFacts:
     :ivar fits: whether its ranges, gateways and tags there are those that it should have.
     """
 
-    job: Job | None = None
-    siblings: tuple[Job, ...] | None = None
     groups: tuple[str, ...] | None = None
     present: bool = False
     connected: tuple[str, ...] = ()

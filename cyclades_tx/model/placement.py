@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 #: Every server counts as this many virtual CPUs, and a CPU carries at most so many of them.
 VCPUS_PER_SERVER = 4
@@ -91,16 +92,36 @@ class Need:
         return self.disk_mib * 2 if self.disk_template == "drbd" else self.disk_mib
 
 
+#: What users are told of clusters without room.
+NO_MEMORY = "not enough memory is free"
+NO_DISK = "not enough disk is free"
+#: What users are told of clusters that could take the server at another time.
+NOT_NOW = "clusters take no servers at the moment"
+
+
+class Why(NamedTuple):
+    """Why a cluster does not take a server.
+
+    :ivar sentence: for those who run the cloud, with figures; empty: it takes it.
+    :ivar kind: for users, without any; empty: the cluster is none of theirs.
+    """
+
+    sentence: str
+    kind: str = ""
+
+
 @dataclass(frozen=True)
 class Placement:
     """The choice.
 
     :ivar chosen: the cluster, or None.
-    :ivar reasons: for each cluster that was not taken, by name, a sentence.
+    :ivar reasons: for each cluster that was not taken, by name, a sentence with figures.
+    :ivar kinds: when none was taken: the kinds of reasons, without figures, for users.
     """
 
     chosen: Candidate | None
     reasons: dict[str, str]
+    kinds: tuple[str, ...] = ()
 
 
 def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
@@ -113,15 +134,17 @@ def choose(candidates: Iterable[Candidate], need: Need) -> Placement:
     everyone = sorted(candidates, key=lambda each: each.id)
     mapped = any(each.mapped for each in everyone)
     reasons: dict[str, str] = {}
+    kinds: set[str] = set()
     usable: list[Candidate] = []
     for each in everyone:
-        reason = _refusal(each, need, mapped) or _lack(each, need)
-        if reason:
-            reasons[each.name] = reason
+        refusal = _refusal(each, need, mapped) or _lack(each, need)
+        if refusal:
+            reasons[each.name] = refusal.sentence
+            kinds.add(refusal.kind)
         else:
             usable.append(each)
     if not usable:
-        return Placement(None, reasons)
+        return Placement(None, reasons, tuple(sorted(kinds - {""})))
     roomy = [each for each in usable if not _crowded(each)]
     company = need.company or Company(SOFT_AFFINITY)
     chosen = min(roomy or usable, key=lambda each: (company.dislike(each.id), score(each), each.id))
@@ -151,36 +174,41 @@ def with_server(
     )
 
 
-def _refusal(each: Candidate, need: Need, mapped: bool) -> str:
+def _refusal(each: Candidate, need: Need, mapped: bool) -> Why | None:
     if need.home is not None and each.id != need.home:
-        return "the disk of the volume is on another cluster"
-    if each.offline:
-        return "it is offline"
-    if each.drained:
-        return "it is drained: it takes no new servers"
+        return Why("the disk of the volume is on another cluster")
     if mapped and not each.mapped:
-        return "the project uses clusters of its own"
+        return Why("the project uses clusters of its own")
     if not mapped and not each.public:
-        return "it is not public"
+        return Why("it is not public")
     if need.zone is not None and need.zone != each.name:
-        return f"it is not the availability zone {need.zone}"
+        return Why(f"it is not the availability zone {need.zone}")
+    if each.offline:
+        return Why("it is offline", NOT_NOW)
+    if each.drained:
+        return Why("it is drained: it takes no new servers", NOT_NOW)
     if each.reachable is False:
-        return "it does not answer at the moment"
+        return Why("it does not answer at the moment", NOT_NOW)
     if not each.disk_templates:
-        return "it was not asked yet what it has"
+        return Why("it was not asked yet what it has", NOT_NOW)
     if need.disk_template not in each.disk_templates:
-        return f"it has no disks of the kind {need.disk_template}"
-    return need.company.refusal(each.id) if need.company else ""
+        kind = f"disks of the kind {need.disk_template}"
+        return Why(f"it has no {kind}", f"a cluster with {kind} is needed")
+    if need.company is not None and (against := need.company.refusal(each.id)):
+        return Why(against, against)
+    return None
 
 
-def _lack(each: Candidate, need: Need) -> str:
+def _lack(each: Candidate, need: Need) -> Why | None:
     if each.memory_total_mib == 0:
-        return ""  # it was never asked for its numbers
+        return None  # it was never asked for its numbers
     if need.charged_disk_mib and each.disk_free_mib <= need.charged_disk_mib:
-        return f"{each.disk_free_mib} MiB of disk are free, {need.charged_disk_mib} are needed"
+        needed = f"{need.charged_disk_mib} are needed"
+        return Why(f"{each.disk_free_mib} MiB of disk are free, {needed}", NO_DISK)
     if each.memory_free_mib <= need.memory_mib:
-        return f"{each.memory_free_mib} MiB of memory are free, {need.memory_mib} are needed"
-    return ""
+        needed = f"{need.memory_mib} are needed"
+        return Why(f"{each.memory_free_mib} MiB of memory are free, {needed}", NO_MEMORY)
+    return None
 
 
 def _crowded(each: Candidate) -> bool:

@@ -21,11 +21,21 @@ LET_GO = "let_go"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a turn has found out so far.
+class JobFacts:
+    """What a turn has found out about the jobs of an operation.
 
     :ivar job: the operation's job, or None when nobody has looked.
     :ivar siblings: the jobs in the queue with the operation's reason; None: not asked.
+    """
+
+    job: Job | None = None
+    siblings: tuple[Job, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Facts(JobFacts):
+    """What a turn has found out about a server so far.
+
     :ivar seen: the instance, or that there is none; UNSEEN: not asked.
     :ivar missing: names of the networks that must be made first.
     :ivar broken: why a network that is needed could not be made; empty: none failed.
@@ -38,8 +48,6 @@ class Facts:
         them: of a delete those that stay, of a creation those that were there before it.
     """
 
-    job: Job | None = None
-    siblings: tuple[Job, ...] | None = None
     seen: Seen = UNSEEN
     missing: tuple[str, ...] = ()
     broken: str = ""

@@ -16,7 +16,6 @@ from cyclades_tx.model.books import free_ranges
 
 BRIDGE = "bridge"
 MAC_PREFIX = "mac_prefix"
-KINDS = (BRIDGE, MAC_PREFIX)
 
 #: A name of a network device in Linux is never longer.
 _LONGEST_BRIDGE = 15

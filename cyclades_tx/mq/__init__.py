@@ -1,0 +1,1 @@
+"""The broker: its protocol, queues and consumers, and the same in memory."""

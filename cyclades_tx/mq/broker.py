@@ -33,6 +33,8 @@ __all__ = ["Broker", "Patience", "Trust"]
 T = TypeVar("T")
 
 _SHUT_SECONDS = 2.0
+#: So many reasons of failure are remembered, to tell each once.
+_MOST_TOLD = 100
 
 
 @implementer(IBroker)
@@ -158,6 +160,7 @@ class Broker:
 
     async def _run(self) -> None:
         failures = 0
+        told: set[str] = set()
         while True:
             address = self._addresses[self._turn % len(self._addresses)]
             self._turn += 1
@@ -174,6 +177,7 @@ class Broker:
                 up_at = self._reactor.seconds()
                 try:
                     await self._ready(connection, address)
+                    told.clear()
                     why = f"{address.place}: {await lost}"
                 except Exception as error:
                     connection.abort(str(error))
@@ -198,7 +202,12 @@ class Broker:
             if rest == 0 or up_at is not None:
                 pause = min(limit, self._patience.retry_first_seconds * 2 ** min(rounds - 1, 16))
                 pause *= 0.5 + self._random.random() / 2
-            self.log.warn("broker.lost", reason=why, retry_seconds=round(pause, 3))
+            # The same again and again is told once; there are a few reasons for each address.
+            log = self.log.debug if why in told else self.log.warn
+            if len(told) >= _MOST_TOLD:
+                told.clear()
+            told.add(why)
+            log("broker.lost", reason=why, retry_seconds=round(pause, 3))
             self._observers.tell(False, why)
             await deferLater(self._reactor, pause)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import txamqp.spec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,9 +17,6 @@ from txamqp.protocol import AMQChannel
 
 from cyclades_tx.mq import codec
 from cyclades_tx.mq.codec import Malformed, Unsendable
-
-if TYPE_CHECKING:
-    from cyclades_tx.mq.amqp import Connection
 
 #: RabbitMQ itself takes no message of more than 128 MiB, newer ones no more than 16.
 MOST_BODY_BYTES = 2**28
@@ -96,6 +93,21 @@ def _basic() -> _Basic:
     return _Basic(klass.id, fields, words["publish"], words["ack"], words["nack"])
 
 
+class Line(Protocol):
+    """What a channel needs of its connection.
+
+    :ivar frame_bytes: the largest frame that may be sent.
+    :ivar delegate: does what the broker asks for when it takes the word.
+    """
+
+    channels: dict[int, Channel]
+    delegate: Any
+    frame_bytes: int
+
+    def send(self, data: bytes) -> None:
+        """Send whole frames."""
+
+
 class Channel(AMQChannel):
     """One channel; its methods are those of the specification, such as ``queue_declare``.
 
@@ -105,9 +117,10 @@ class Channel(AMQChannel):
     :ivar on_closed: called with the :class:`Closed` when the channel has ended.
     """
 
+    client: Line
     closed: bool
 
-    def __init__(self, id: int, outgoing: Any, client: Connection) -> None:
+    def __init__(self, id: int, outgoing: Any, client: Line) -> None:
         super().__init__(id, outgoing, client)
         self.on_content: Callable[[str, Content], None] | None = None
         self.on_confirm: Callable[[int, bool, bool], None] | None = None

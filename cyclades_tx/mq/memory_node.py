@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from cyclades_tx.mq.interfaces import BrokerError, ExchangeRefused, Queue
 from cyclades_tx.mq.topics import matches
 from cyclades_tx.mq.topology import CLASSIC
-
-if TYPE_CHECKING:
-    from cyclades_tx.mq.memory import MemoryBroker, MemoryConsumer
 
 
 @dataclass
@@ -24,16 +21,43 @@ class MemoryMessage:
     count: int = 0
 
 
+class Client(Protocol):
+    """One connection to the node."""
+
+    def lose(self, why: str) -> None:
+        """The connection is cut."""
+
+    def come_back(self) -> None:
+        """There is somebody to connect to again."""
+
+    def tell_blocked(self, reason: str) -> None:
+        """Messages are not taken any more; "": they are."""
+
+
+class Consumer(Protocol):
+    """Who takes messages from a queue."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more now."""
+
+    def take(self, message: MemoryMessage) -> None:
+        """Get a message."""
+
+    def cancel(self) -> None:
+        """The queue is gone."""
+
+
 @dataclass
 class MemoryQueue:
     name: str
     arguments: dict[str, Any]
     bindings: set[tuple[str, str]] = field(default_factory=set)
     waiting: deque[MemoryMessage] = field(default_factory=deque)
-    consumers: list[MemoryConsumer] = field(default_factory=list)
+    consumers: list[Consumer] = field(default_factory=list)
     pumping: bool = False
 
-    def turn(self) -> MemoryConsumer | None:
+    def turn(self) -> Consumer | None:
         """Whose turn it is to get a message."""
         alone = bool(self.arguments.get("x-single-active-consumer"))
         for consumer in list(self.consumers[:1] if alone else self.consumers):
@@ -56,7 +80,7 @@ class MemoryNode:
         self.clock = clock
         self.running = True
         self.blocked = ""
-        self.clients: list[MemoryBroker] = []
+        self.clients: list[Client] = []
         self._exchanges: set[str] = set()
         self._queues: dict[str, MemoryQueue] = {}
 

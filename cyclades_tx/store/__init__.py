@@ -1,0 +1,1 @@
+"""PostgreSQL: the schema, the pool, and one access file for each noun."""

@@ -40,6 +40,8 @@ TOO_MANY_CONNECTIONS = "53300"
 SHORTAGES = ("53", "58")
 # A read whose connection died is asked again; a server that kills each of them ends this.
 READ_TRIES = 3
+# A shortage is over when nobody has met it for so long: whoever fails tries again within a minute.
+SHORTAGE_SECONDS = 90.0
 
 
 class CommitUnknown(Unavailable):
@@ -170,6 +172,8 @@ class Database:
         self._reactor = reactor
         self._crash = crash
         self._observe = observe
+        self._shortage = ""
+        self._shortage_at = 0.0
         self._pool = Pool(
             reactor,
             dsn,
@@ -198,6 +202,13 @@ class Database:
     def trouble(self) -> str:
         """Why PostgreSQL cannot be reached now, in its own words; empty when it can."""
         return self._pool.trouble
+
+    @property
+    def shortage(self) -> str:
+        """What PostgreSQL was short of lately (room, memory), in its own words; or empty."""
+        if self._reactor.seconds() - self._shortage_at > SHORTAGE_SECONDS:
+            self._shortage = ""
+        return self._shortage
 
     def statistics(self) -> PoolStatistics:
         """Return how the pool stands now; who waits in the line of the reads waits for it too."""
@@ -355,7 +366,7 @@ class Database:
             if error is None:
                 waiting.callback(result)
             else:
-                waiting.errback(Failure(_in_our_words(error)))
+                waiting.errback(Failure(self._told(error)))
 
         begin(connection, done)
 
@@ -381,7 +392,7 @@ class Database:
                 except Exception as error:
                     await transaction.roll_back()
                     if tried >= retries or not _worth_repeating(error, transaction, tried):
-                        told = _in_our_words(error)
+                        told = self._told(error)
                         raise told from told.__cause__
                     tried += 1
                     self.log.debug(
@@ -397,6 +408,15 @@ class Database:
             if turn:
                 self._turns.leave(turn)
             self._observe("transaction", name, self._reactor.seconds() - started)
+
+    def _told(self, error: BaseException) -> BaseException:
+        """Return what a caller should see, and remember a shortage for operators."""
+        if _is_shortage(error):
+            if not self.shortage:
+                self._shortage = str(error).strip().partition("\n")[0]
+                self.log.warn("PostgreSQL is short of something: {why}", why=self._shortage)
+            self._shortage_at = self._reactor.seconds()
+        return _in_our_words(error)
 
     def _shielded(self, work: Coroutine[Any, Any, T], name: str) -> Deferred[T]:
         """Run work that does not notice when its caller stops waiting."""
@@ -437,12 +457,16 @@ def _in_our_words(error: BaseException) -> BaseException:
         told = Unavailable("The connection to the database was lost; try again.")
     elif code in (QUERY_CANCELED, LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, DEADLOCK_DETECTED):
         told = Unavailable("The database is too busy with this now; try again.")
-    elif code is not None and code[:2] in SHORTAGES:
+    elif _is_shortage(error):
         told = Unavailable("The database is short of room or memory for now; try again.")
     if told is None:
         return error
     told.__cause__ = error
     return told
+
+
+def _is_shortage(error: BaseException) -> bool:
+    return str(getattr(error, "pgcode", None))[:2] in SHORTAGES
 
 
 def _first(cursor: Any) -> Any:

@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +96,16 @@ class EmbeddedPostgres:
         :raise EmbeddedError: when it is still there after 30 s.
         """
         pid = self.running()
+        if pid is None and self._process is not None and self._process.returncode is None:
+            pid = self._process.pid  # it has begun, and not yet written down that it runs
         if pid is None:
             return
         for number, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 5.0)):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
             end = time.monotonic() + seconds
             while time.monotonic() < end:
-                if self.running() != pid:
+                if not self._runs(pid):
                     self._process = None
                     return
                 time.sleep(0.01)
@@ -125,6 +128,11 @@ class EmbeddedPostgres:
         except (OSError, ValueError):
             return None
         return pid
+
+    def _runs(self, pid: int) -> bool:
+        if self._process is not None and self._process.pid == pid:
+            return self._process.poll() is None
+        return self.running() == pid
 
     def remove(self) -> None:
         """Stop the server and delete its data, socket and password."""
@@ -269,6 +277,10 @@ class EmbeddedPostgres:
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
+        if self._process is not None:
+            # Until it is collected, a new one takes the one that was killed for running.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
         command = [str(self._binary("postgres")), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]

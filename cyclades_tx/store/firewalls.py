@@ -24,6 +24,9 @@ _RULES = (
     " and r.direction = 'ingress'"
 )
 
+#: Whether the cluster ``c`` does, as far as anybody knows.
+_ANSWERS = "(c.reachable is distinct from false and not c.offline)"
+
 
 async def of_server(querier: Any, server_id: int) -> tuple[PortRules, ...]:
     """The ports of a server, each with the rules that let something in."""
@@ -92,10 +95,14 @@ async def _wish(tx: Any, servers: str, argument: int) -> None:
 
 
 async def wished(querier: Any, cluster_id: int, limit: int) -> list[int]:
-    """The servers of a cluster that have a wish and nothing else in motion."""
+    """The servers of a cluster that have a wish and nothing else in motion.
+
+    None as long as the cluster does not answer.
+    """
     rows = await querier.all(
         "select w.server_id from firewall_wish w join server s on s.id = w.server_id"
-        " where s.cluster_id = %s and not exists (select from operation o"
+        f" join cluster c on c.id = s.cluster_id where c.id = %s and {_ANSWERS}"
+        " and not exists (select from operation o"
         " where o.server_id = s.id and o.finished_at is null) order by w.server_id limit %s",
         (cluster_id, limit),
     )
@@ -117,22 +124,27 @@ class Wish(NamedTuple):
 
     :ivar failures: how often in a row that has failed.
     :ivar since_seconds: how long ago the last time was; 0 where it has not failed.
+    :ivar answers: whether its cluster does; without one: True.
     """
 
     failures: int
     since_seconds: float
+    answers: bool
 
 
 async def wish(querier: Any, server_id: int) -> Wish | None:
     """The wish that the tags of a server are looked at; None: there is none."""
     row = await querier.first(
         "select count(tried.finished_at) as failures,"
-        " coalesce(extract(epoch from now() - max(tried.finished_at)), 0)::float8 as since_seconds"
-        f" from firewall_wish left join lateral ({_FAILED.format(server='firewall_wish.server_id')}"
+        " coalesce(extract(epoch from now() - max(tried.finished_at)), 0)::float8 as since_seconds,"
+        f" coalesce(bool_and({_ANSWERS}), true) as answers"
+        " from firewall_wish join server s on s.id = firewall_wish.server_id"
+        " left join cluster c on c.id = s.cluster_id"
+        f" left join lateral ({_FAILED.format(server='firewall_wish.server_id')}"
         ") as tried on true where firewall_wish.server_id = %s group by firewall_wish.server_id",
         (server_id,),
     )
-    return None if row is None else Wish(row.failures, row.since_seconds)
+    return None if row is None else Wish(row.failures, row.since_seconds, row.answers)
 
 
 async def failures(querier: Any, server_id: int) -> int:

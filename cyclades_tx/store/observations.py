@@ -105,6 +105,25 @@ async def follow(tx: Any, server: Any, charge: str, seen: Instance, names: Names
     return done
 
 
+async def take_ipv6(tx: Any, port_id: int, network: Any, mac: str) -> None:
+    """The addresses that the machine makes for itself from its MAC, where they are free.
+
+    :param network: its id, and whether it is external.
+    """
+    for subnet in await tx.all(
+        "select id, cidr from subnet where network_id = %s and family(cidr) = 6 order by id",
+        (network.id,),
+    ):
+        made = str(arithmetic.eui64_address(IPv6Network(subnet.cidr), mac))
+        taken = await tx.value(
+            "insert into address (subnet_id, address, port_id) values (%s, %s, %s)"
+            " on conflict do nothing returning id",
+            (subnet.id, made, port_id),
+        )
+        if taken is not None and network.external:
+            await note_taken(tx, port_id, made)
+
+
 async def _remember(tx: Any, record: ServerRecord, seen: Instance, names: Names) -> None:
     """Keep Ganeti's ids, by which an interface or a disk is known under any name."""
     ports = [
@@ -300,21 +319,6 @@ class _Work:
         if external:
             await note_taken(self._tx, port_id, ip)
 
-    async def _take_ipv6(self, port_id: int, network: Any, mac: str) -> None:
-        """The addresses that the machine makes for itself from its MAC, where they are free."""
-        for subnet in await self._tx.all(
-            "select id, cidr from subnet where network_id = %s and family(cidr) = 6 order by id",
-            (network.id,),
-        ):
-            made = str(arithmetic.eui64_address(IPv6Network(subnet.cidr), mac))
-            taken = await self._tx.value(
-                "insert into address (subnet_id, address, port_id) values (%s, %s, %s)"
-                " on conflict do nothing returning id",
-                (subnet.id, made, port_id),
-            )
-            if taken is not None and network.external:
-                await note_taken(self._tx, port_id, made)
-
     async def _release(self, port_id: int, families: tuple[int, ...]) -> None:
         """Give a port's addresses back; floating ones stay with their project."""
         rows = await self._tx.all(
@@ -360,7 +364,7 @@ class _Work:
         )
         if nic.ip is not None and subnet_id is not None:
             await self._take(port_id, subnet_id, nic.ip, network.external)
-        await self._take_ipv6(port_id, network, mac)
+        await take_ipv6(self._tx, port_id, network, mac)
         await outbox.tell_ports(self._tx, "port.created", (port_id,))
 
     async def _nic_differs(self, found: NicDiffers) -> None:
@@ -388,7 +392,7 @@ class _Work:
             if subnet_id is not None and nic.ip is not None:
                 await self._take(port.id, subnet_id, nic.ip, network.external)
             if moved or remade:
-                await self._take_ipv6(port.id, network, mac)
+                await take_ipv6(self._tx, port.id, network, mac)
         await self._tx.run(
             "update port set firewall_profile = %s, updated_at = now(), revision = revision + 1,"
             " state = case when pending_restart is null then 'active' else 'down' end"

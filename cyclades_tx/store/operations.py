@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from cyclades_tx.errors import LostLease
+from cyclades_tx.model import kept_volume_plan, procedure
+from cyclades_tx.model.job import Job
 from cyclades_tx.model.operation import Operation
 from cyclades_tx.store import outbox
 
@@ -17,6 +19,16 @@ _COLUMNS = (
     "id, kind, state, cluster_id, deadline_at, created_at, uuid, server_id, network_id,"
     " project_id, user_id, request_id, arguments, step, attempt, reason, job_id, failures,"
     " submitted_at, volume_id"
+)
+
+#: The argument that keeps what only those who run the cloud are told of a failure.
+INSIDE = "inside"
+
+_ENDING = ", ".join(f"'{step}'" for step in sorted(procedure.BACKWARD | kept_volume_plan.ENDING))
+#: The SQL of when an operation ends at the latest: what takes back has some time of its own.
+LAST_AT = (
+    f"(deadline_at + case when step in ({_ENDING})"
+    f" then interval '{procedure.BACK_TIME.total_seconds():.0f} seconds' else interval '0' end)"
 )
 
 
@@ -201,13 +213,13 @@ async def subject_of(querier: Any, operation_id: int) -> Any:
 
 
 async def overdue(querier: Any, seconds: float) -> Any:
-    """The open operations that are past their deadline for so long: their ``number``, and the
-    ``id`` and ``seconds`` of the one that is so for the longest time.
+    """The open operations that should be over for so long: their ``number``, and the ``id`` and
+    ``seconds`` of the one that should be so for the longest time.
     """
     return await querier.first(
-        "select count(*) as number, (array_agg(id order by deadline_at))[1] as id,"
-        " extract(epoch from now() - min(deadline_at))::float8 as seconds from operation"
-        " where finished_at is null and deadline_at < now() - make_interval(secs => %s)",
+        f"select count(*) as number, (array_agg(id order by {LAST_AT}))[1] as id,"
+        f" extract(epoch from now() - min({LAST_AT}))::float8 as seconds from operation"
+        f" where finished_at is null and {LAST_AT} < now() - make_interval(secs => %s)",
         (seconds,),
     )
 
@@ -322,6 +334,19 @@ async def end_step(tx: Any, operation: Operation, result: str, message: str) -> 
         " where operation_id = %s and step = %s and attempt = %s and finished_at is null",
         (result, message, operation.id, operation.step, operation.attempt),
     )
+
+
+async def end_job(tx: Any, operation: Operation, job: Job | None) -> None:
+    """Write down how the job of the present step ended; what its owner is not told is kept too.
+
+    :param job: None: nobody knows.
+    """
+    if job is None:
+        await end_step(tx, operation, "unknown", "")
+        return
+    await end_step(tx, operation, str(job.status), job.owner_message)
+    if job.short:
+        await remember(tx, operation.id, INSIDE, job.message)
 
 
 async def close_operation(tx: Any, operation_id: int, end: str, reason: str) -> bool:

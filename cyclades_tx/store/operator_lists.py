@@ -441,6 +441,7 @@ OPERATIONS = Listing(
         Column("failures", "o.failures", NUMBER),
         Column("request_id", "o.request_id", shown=False),
         Column("reason", "o.reason"),
+        Column("inside", "coalesce(o.arguments->>'inside', '')", shown=False),
     ),
     "o.id",
     "o.finished_at is null",

@@ -39,6 +39,16 @@ async def server(querier: Any, names: Names, ref: str) -> Any:
     )
 
 
+async def servers_named(querier: Any, name: str) -> list[str]:
+    """The numbers of the first live servers with a name, which is nothing to act by: it is free."""
+    rows = await querier.all(
+        "select id::text as id from server where name = %s and deleted_at is null"
+        " order by id limit 5",
+        (name,),
+    )
+    return [row.id for row in rows]
+
+
 async def network(querier: Any, names: Names, ref: str) -> Any:
     """The network with this id, UUID or Ganeti name, also a deleted one, or None.
 
@@ -111,3 +121,27 @@ async def projects_of(querier: Any, user_id: str) -> list[Any]:
         (user_id,),
     )
     return rows
+
+
+#: Who or what lists can be narrowed to, by the column.
+_NARROWING = {
+    "user": "select from user_account where id::text = %(it)s::text or name = %(it)s::text"
+    " or email = %(it)s::text",
+    "project": "select from project where id::text = %(it)s::text or name = %(it)s::text",
+    "backend": "select from cluster where id::text = %(it)s::text or name = %(it)s::text",
+}
+
+
+async def unknown(querier: Any, column: str, ref: str) -> bool:
+    """Whether a list that was narrowed to somebody is empty because there is no such one.
+
+    :param column: the one that was compared; nothing is known of others.
+    """
+    sql = _NARROWING.get(column)
+    return sql is not None and not await querier.value(f"select exists ({sql})", {"it": ref})
+
+
+async def image_id(querier: Any, uuid: str) -> int | None:
+    """The number of an image by its UUID."""
+    found: int | None = await querier.value("select id from image where uuid = %s", (uuid,))
+    return found

@@ -190,6 +190,21 @@ async def tell_servers(tx: Any, server_ids: Sequence[int], always: bool = False)
         await tx.run(_TELL_SERVERS, (list(server_ids), always))
 
 
+async def tell_server(tx: Any, kind: str, server_id: int) -> None:
+    """Tell of a server that its project has from now on, or has no longer.
+
+    :param kind: ``server.created`` or, before it goes to another project, ``server.deleted``.
+    """
+    await tx.run(
+        "with seen as materialized ("
+        + _SEEN.format(given="unnest(%s::bigint[]) as given (id)")
+        + "), made as (insert into event (kind, subject, project_id, body)"
+        f" select %s, seen.uuid::text, seen.project_id, jsonb_build_object('server', {_SERVER})"
+        f" from seen returning 1) {NOTIFY}",
+        ([server_id], kind),
+    )
+
+
 async def tell_operation(tx: Any, kind: str, operation_id: int) -> None:
     """Tell of an operation, and of its server if its status has changed with it.
 

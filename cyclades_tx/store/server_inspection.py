@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cyclades_tx.store import operations
+
 #: How long after its deadline an operation may still be on its way to its end.
 _GRACE_SECONDS = 30
 
@@ -38,7 +40,7 @@ async def operations_of(querier: Any, server_id: int, most: int) -> list[Any]:
     """The latest operations of a server, the newest first."""
     rows: list[Any] = await querier.all(
         "select id, kind, state, job_id, progress, failures, created_at, deadline_at, finished_at,"
-        " reason from operation"
+        " concat_ws(' ', reason, arguments->>'inside') as reason from operation"
         " where server_id = %s order by id desc limit %s",
         (server_id, most),
     )
@@ -76,7 +78,7 @@ async def progress(
     """
     return await querier.first(
         "select kind, state, reason, finished_at is not null as over,"
-        " deadline_at + make_interval(secs => %s) < now() as late from operation"
+        f" {operations.LAST_AT} + make_interval(secs => %s) < now() as late from operation"
         " where server_id = %s::bigint or (server_id is null and volume_id = %s::bigint)"
         " order by (request_id = %s) desc, id desc limit 1",
         (_GRACE_SECONDS, server_id, volume_id, request_id),

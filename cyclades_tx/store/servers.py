@@ -371,6 +371,9 @@ async def observe(
     server = await lock(tx, server_id)
     if server.deleted or await operations.open_of_server(tx, server_id):
         return None
+    if server.project_id != project_id:
+        # It was given to another project meanwhile; the next look has its holdings.
+        return None
     before = Rest(server.state, server.charge)
     after = observed(before, seen)
     newly = after.state == ERROR and before.state != ERROR

@@ -108,8 +108,15 @@ async def rebase(tx: Any, pool_id: int, base: str, kept: Collection[int]) -> Non
     """Have the values of a pool begin with something else.
 
     :param kept: the numbers that are kept back from now on.
+    :raise Conflict: when there is another one with this base.
     """
-    await tx.run("update value_pool set base = %s where id = %s", (base, pool_id))
+    moved = await tx.run(
+        "update value_pool p set base = %(base)s where id = %(id)s and not exists (select from"
+        " value_pool o where o.kind = p.kind and o.base = %(base)s and o.id <> p.id)",
+        {"base": base, "id": pool_id},
+    )
+    if not moved:
+        raise Conflict(f"There is a pool of {base} already.", "duplicate")
     await tx.run("delete from reserved_value where value_pool_id = %s", (pool_id,))
     await reserve(tx, pool_id, kept)
 

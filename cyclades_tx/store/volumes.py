@@ -38,6 +38,11 @@ SHOWN_STATUS = (
 )
 
 
+def shown_status(status: str) -> str:
+    """A kept status in Volume's own word, as :data:`SHOWN_STATUS` has it."""
+    return {"in_use": "in-use", "awaiting_transfer": "awaiting-transfer"}.get(status, status)
+
+
 class VolumeType(NamedTuple):
     """A volume type as a new volume meets it."""
 

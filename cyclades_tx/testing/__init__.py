@@ -1,0 +1,1 @@
+"""Builders, contracts and doubles that tests of any project may use."""

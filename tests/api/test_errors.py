@@ -33,7 +33,7 @@ class Odd(errors.Conflict):
         (errors.TooLarge(""), 413),
         (errors.TooManyRequests("", 1), 429),
         (errors.NotSupported(""), 501),
-        (errors.NoCapacity(""), 503),
+        (errors.NoCapacity(), 503),
         (errors.Unavailable(""), 503),
         (errors.CycladesError(""), 500),
         (errors.LostLease(""), 500),

@@ -11,11 +11,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
 
 from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.errors import HttpError, keystone_fault, nova_fault
 from cyclades_tx.api.frame import Frame
-from cyclades_tx.errors import BadRequest, Conflict, OverQuota, TooManyRequests, Unavailable
+from cyclades_tx.errors import (
+    BadRequest,
+    Conflict,
+    NoCapacity,
+    OverQuota,
+    TooManyRequests,
+    Unavailable,
+)
 from cyclades_tx.model.who import ADMIN, MEMBER, READER, Who
 from cyclades_tx.testing.loopback import Loopback
 
@@ -44,6 +52,7 @@ class Stage:
         frame.endpoint(NOVA, "GET", "/compute/admin", self.show_open, admin=True)
         frame.endpoint(NOVA, "GET", "/compute/unscoped", self.show_open, scoped=False)
         frame.endpoint(NOVA, "GET", "/compute/fails", self.fail, token=False)
+        frame.endpoint(NOVA, "GET", "/compute/denied", self.fail)
         frame.endpoint(NOVA, "GET", "/compute/waits", self.wait, token=False)
         frame.endpoint(NOVA, "GET", "/compute/query", self.query, token=False)
         frame.endpoint(NOVA, "DELETE", "/compute/things/<name>", self.empty)
@@ -240,6 +249,26 @@ async def test_what_a_client_that_has_gone_began_is_ended(stage: Stage) -> None:
     assert stage.ended == []
     stage.gate.callback(None)
     assert len(stage.ended) == 1
+
+
+async def test_figures_of_the_clusters_are_for_administrators_and_the_log(stage: Stage) -> None:
+    """Users read the kind of it."""
+    lines: list[Any] = []
+    globalLogPublisher.addObserver(lines.append)
+    try:
+        stage.failure = NoCapacity("not enough memory is free", inside="c1 has 7 MiB.")
+        answer = await stage.wire.ask("/compute/denied", somebody(MEMBER))
+        said = "No valid host was found (not enough memory is free)."
+        fault = {"code": 503, "message": said}
+        assert (answer.status, answer.json) == (503, {"serviceUnavailable": fault})
+        assert [line["reason"] for line in lines if line["log_format"] == "request.refused"] == [
+            f"{said} c1 has 7 MiB."
+        ]
+        stage.failure = NoCapacity("not enough memory is free", inside="c1 has 7 MiB.")
+        answer = await stage.wire.ask("/compute/denied", somebody(ADMIN))
+        assert answer.json["serviceUnavailable"]["message"] == f"{said} c1 has 7 MiB."
+    finally:
+        globalLogPublisher.removeObserver(lines.append)
 
 
 async def test_a_head_is_a_get_without_a_body(stage: Stage) -> None:

@@ -425,8 +425,10 @@ async def test_no_microversion_breaks_compute(wire: Wire, version: str) -> None:
 async def test_no_host_breaks_a_reply_or_comes_into_it(wire: Wire, host: str) -> None:
     """Links name the public address, whatever the client says."""
     for path in ("/compute/v2.1/servers", "/compute", "/identity/v3", "/image/versions", "/"):
-        answer = await wire.ask("GET", path, wire.tokens["owner"], None, {"Host": host})
+        headers = {"Host": host, "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "gopher"}
+        answer = await wire.ask("GET", path, wire.tokens["owner"], None, headers)
         assert fault_of(path, answer) == "", (path, answer)
+        assert b"evil" not in answer.body and b"gopher" not in answer.body
         assert len(host) < 3 or host.encode("latin-1") not in answer.body
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from twisted.web.test.requesthelper import DummyChannel
 
 from cyclades_tx.api.sending import PIECE_BYTES, Sending
 
@@ -91,3 +95,14 @@ async def test_a_client_that_takes_its_time_gets_everything() -> None:
     assert wire.taken == DATA
     assert (wire.aborted, reader.closed) == (False, True)
     assert not clock.getDelayedCalls()
+
+
+async def test_a_client_that_went_away_before_is_sent_nothing() -> None:
+    """While the object was looked for; what was opened is closed, and nothing is logged."""
+    reader = Reader()
+    request = Request(DummyChannel(), False)
+    request.method = b"GET"
+    sending = Sending(Clock(), request, reader, 0, len(DATA), STALL_SECONDS)  # type: ignore[arg-type]
+    request.connectionLost(Failure(ConnectionDone()))
+    await sending._run()
+    assert reader.closed

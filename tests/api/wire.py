@@ -22,6 +22,23 @@ PUBLIC = "https://cloud.example.org"
 PATIENCE_SECONDS = 60.0
 
 
+class Later:
+    """A factory that hands on to a site which is made after the port is known."""
+
+    site: Any = None
+    noisy = False
+
+    def doStart(self) -> None:
+        """Nothing to prepare."""
+
+    def doStop(self) -> None:
+        """Nothing to end."""
+
+    def buildProtocol(self, address: Any) -> Any:
+        """Let the site answer."""
+        return self.site.buildProtocol(address)
+
+
 @dataclass
 class Answer:
     """A reply; ``length`` is what its ``Content-Length`` says."""

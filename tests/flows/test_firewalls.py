@@ -15,6 +15,7 @@ from cyclades_tx.flows.subnets import WantedSubnet
 from cyclades_tx.ganeti.simulator.behaviors import Misbehavior
 from cyclades_tx.model.firewall import MOST_TRIES
 from cyclades_tx.model.firewall_rule import RuleWords
+from cyclades_tx.store import firewalls
 from tests.loops.cloud import Cloud
 
 
@@ -257,6 +258,30 @@ async def test_failed_job_is_tried_again(walled: Any) -> None:
     await let_in(walled, "tcp", 22)
     assert await walls(walled, server) == ["limited"]
     assert await outcomes(walled, server) == ["failed", "failed", "failed", "succeeded"]
+
+
+async def test_cluster_that_is_away_uses_up_no_tries(walled: Any) -> None:
+    """However long it is away: the wish waits until it answers."""
+    server = await walled.active(security_groups=(walled.closed,))
+    walled.ganeti.misbehave(Misbehavior.GO_AWAY)
+
+    async def answers() -> bool:
+        return (await walled.database.value("select reachable from cluster")) is not False
+
+    async def away() -> bool:
+        return not await answers()
+
+    await walled.until(away, "the cluster is known to be away", 60.0)
+    await let_in(walled, "tcp", 22)
+    server_id = (await walled.row(server)).id
+    drive = walled.drive_of(walled.cluster_id)
+    assert await drive._server_work._firewalls.open(server_id) is None
+    assert await firewalls.wished(walled.database, walled.cluster_id, 10) == []
+    assert await outcomes(walled, server) == []
+    walled.ganeti.behave()
+    await walled.until(answers, "the cluster is known to be back", 60.0)
+    assert await walls(walled, server) == ["limited"]
+    assert await outcomes(walled, server) == ["succeeded"]
 
 
 async def test_tries_are_bounded_and_a_new_wish_begins_anew(walled: Any) -> None:

@@ -157,7 +157,8 @@ async def test_a_resize_that_cannot_start_is_put_back(driven: Cloud) -> None:
     await flow.resize(who, uuid, huge, "r")
     operation = await ended(driven, uuid)
     assert operation.state == "failed"
-    assert operation.reason.startswith("Not enough memory on node")
+    assert operation.reason == "No valid host was found (not enough resources are free)."
+    assert operation.arguments["inside"].startswith("Not enough memory on node")
     assert [step for step, _ in await steps(driven, uuid)] == [
         "stop", "set", "start", "unset", "restart",
     ]  # fmt: skip
@@ -261,12 +262,14 @@ async def test_a_resize_over_quota_or_beyond_the_cluster_is_refused(driven: Clou
         " disk_free_mib = 9999"
     )
     full = await refused(NoCapacity, flow.resize(who, uuid, large, "r"))
-    assert "400 MiB of memory free, 512 more are needed" in full.message
+    assert full.message == "No valid host was found (not enough memory is free)."
+    assert "400 MiB of memory free, 512 more are needed" in full.inside
     await driven.database.run("update cluster set memory_free_mib = 1000, disk_free_mib = 900")
     wide = await refused(
         NoCapacity, flow.resize(who, uuid, await a_flavor(driven, disk_gib=2), "r")
     )
-    assert "of disk free" in wide.message
+    assert wide.message == "No valid host was found (not enough disk is free)."
+    assert "of disk free" in wide.inside
 
 
 async def test_the_room_of_a_resize_is_counted_and_given_back(cloud: Cloud) -> None:

@@ -72,7 +72,7 @@ async def test_a_creation_over_quota_names_what_is_short_and_writes_nothing(clou
 
 
 async def test_a_creation_that_fits_nowhere_has_each_cluster_s_reason(make_cloud: Any) -> None:
-    """In the sentence, by name."""
+    """Users by its kind; those who run the cloud by name, with figures."""
     cloud = make_cloud()
     await cloud.equip(clusters=2)
     first, second = cloud.ganetis
@@ -83,12 +83,32 @@ async def test_a_creation_that_fits_nowhere_has_each_cluster_s_reason(make_cloud
         (second,),
     )
     error = await refused(NoCapacity, cloud.create())
-    assert "c1: it is drained" in error.message
-    assert "c2: 7 MiB of memory are free" in error.message
+    assert error.message == (
+        "No valid host was found (clusters take no servers at the moment; not enough memory is"
+        " free)."
+    )
+    assert "c1: it is drained" in error.inside
+    assert "c2: 7 MiB of memory are free" in error.inside
     # Beyond the quota as well it fails for that: its owner can do something about it.
     await cloud.database.run("update holding set maximum = 0 where resource = %s", (quota.RAM,))
     await refused(OverQuota, cloud.create())
     assert await cloud.database.value("select count(*) from server") == 0
+
+
+async def test_a_cluster_without_room_after_all_tells_no_names(driven: Cloud) -> None:
+    """Its owner reads the kind of it; what Ganeti's allocator said is kept for operators."""
+    for name in list(driven.ganeti.inventory.nodes):
+        driven.ganeti.set_node(name, drained=True)
+    uuid = await driven.create()
+    await driven.until_state(uuid, "error", "none")
+    said = "No valid host was found (not enough resources are free)."
+    assert (await driven.row(uuid)).fault_message == said
+    (creation,) = await driven.operations(uuid)
+    assert creation.reason == said
+    assert "hail" in creation.arguments["inside"]
+    steps = await driven.database.all("select message from operation_step order by started_at")
+    assert said in {step.message for step in steps} <= {said, ""}
+    await driven.check_books()
 
 
 async def test_of_many_servers_all_that_are_needed_are_made_or_none(cloud: Cloud) -> None:
@@ -281,7 +301,7 @@ async def test_a_cluster_that_goes_away_and_comes_back_heals(driven: Cloud) -> N
 
     await driven.until(lost, "the cluster is known to be away")
     error = await refused(NoCapacity, driven.create())
-    assert "it does not answer at the moment" in error.message
+    assert "it does not answer at the moment" in error.inside
     driven.ganeti.behave()
     await driven.settled()
     assert await driven.state(uuid) == ("stopped", "off")

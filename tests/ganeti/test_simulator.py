@@ -341,6 +341,43 @@ def test_journal_is_rewritten_when_it_has_grown(tmp_path) -> None:
     ganeti.stop()
 
 
+async def test_old_jobs_are_archived_as_the_watcher_does_it(serve, tmp_path) -> None:
+    """After six hours no list has them; who knows the id can read them, as at a real RAPI."""
+    path, clock = tmp_path / "state", Clock()
+    served = serve(MemoryGaneti(clock, state_path=path, job_seconds=10.0))
+    ganeti, client = served.ganeti, served.connect()
+    made = await client.create_instance(an_instance(), "old")
+    clock.pump([1, 1, 8])
+    clock.advance(6 * 3600 - 1)
+    assert [job.id for job in await client.jobs_for("snf-1", "old")] == [made]
+    started = await client.start_instance("snf-1", "new")
+    clock.advance(1)
+    assert await client.jobs_for("snf-1", "old") == ()
+    assert list(ganeti.jobs) == [started]
+    assert (await client.jobs((made,)))[made].status is JobStatus.SUCCESS
+    assert ganeti.queue.cancel(made) == (False, f"Job {made} not found in queue")
+    ganeti.stop()
+    again = serve(MemoryGaneti(clock, state_path=path, job_seconds=10.0)).ganeti
+    assert list(again.jobs) == [started]
+    assert again.queue.job(made).status == "success"
+
+
+async def test_a_job_may_depend_on_one_in_the_archive(serve) -> None:
+    """It counts by its status; one that the archive has forgotten is not found."""
+    clock = Clock()
+    ganeti = serve(MemoryGaneti(clock, keep_jobs=2)).ganeti
+    op = {"OP_ID": "OP_CLUSTER_SET_PARAMS", "reason": []}
+    for _ in range(5):
+        ganeti.queue.submit([dict(op)])
+        clock.pump([1, 1, 1])
+    assert list(ganeti.jobs) == [4, 5]
+    assert [ganeti.queue.job(number) is None for number in range(1, 6)] == [True, *[False] * 4]
+    for number in (1, 4):
+        ganeti.queue.submit([{**op, "depends": [[number, ["success"]]]}])
+        clock.pump([1, 1, 1])
+    assert [job.status for job in ganeti.jobs.values()] == ["error", "success"]
+
+
 PROCESS = """
 import sys
 from twisted.internet import reactor

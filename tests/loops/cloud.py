@@ -20,7 +20,8 @@ from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.ganeti.clusters import PASSWORD_KIND
 from cyclades_tx.ganeti.credentials import Keyring
 from cyclades_tx.ganeti.simulator import MemoryGaneti
-from cyclades_tx.loops.clusters import Drive, Drives
+from cyclades_tx.loops.clusters import Drive
+from cyclades_tx.loops.drives import Drives
 from cyclades_tx.loops.leases import Leases
 from cyclades_tx.model.server import NewServer, WantedNic
 from cyclades_tx.model.who import Who

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import globalLogPublisher
 
 from cyclades_tx.ganeti.credentials import SealBroken
-from cyclades_tx.loops import clusters
+from cyclades_tx.loops import drives
 from cyclades_tx.loops.clusters import Drive
 from cyclades_tx.store import operations
 from tests.loops.cloud import Cloud
@@ -108,7 +110,7 @@ async def test_a_change_of_which_no_word_came_is_found(driven: Cloud, monkeypatc
     await driven.database.run("update cluster set credentials_version = credentials_version + 1")
     await driven.drives._check()
     assert drive_of(driven) is not before
-    assert clusters.CHECK_SECONDS <= 60
+    assert drives.CHECK_SECONDS <= 60
 
 
 async def test_a_lost_wake_costs_a_few_seconds_only(driven: Cloud, monkeypatch: Any) -> None:
@@ -178,6 +180,33 @@ async def test_an_orderly_end_leaves_the_rest_to_the_next_process(make_cloud: An
     await cloud.check_books()
 
 
+async def test_no_loop_begins_anything_while_another_ends(driven: Cloud, monkeypatch: Any) -> None:
+    """A turn may take as long as a slow cluster."""
+    await driven.settled()
+    drive = drive_of(driven)
+    hold: Deferred[None] = Deferred()
+
+    async def slow(_server_id: int) -> None:
+        await hold
+
+    monkeypatch.setattr(drive.servers, "_turn", slow)
+    drive.servers.wake(1)
+    stopping = ensureDeferred(drive.stop())
+
+    async def waits() -> bool:
+        return drive.servers._stopped
+
+    await driven.until(waits, "the turn of a server is waited for")
+    loops = (drive.networks, drive.volumes)
+    turns = [loop.turns for loop in loops]
+    for loop in loops:
+        loop.wake(1)
+    assert [loop.turns for loop in loops] == turns
+    assert not stopping.called
+    hold.callback(None)
+    await stopping
+
+
 async def test_a_late_word_of_a_former_driver_changes_nothing(driven: Cloud) -> None:
     """It thinks that nothing was sent; the new driver knows the job."""
     uuid = await driven.active()
@@ -242,3 +271,43 @@ async def test_a_cluster_that_changes_its_name_is_found_out(driven: Cloud) -> No
     driven.ganeti.by_hand.remove(driven.instance(await driven.row(uuid)))
     await driven.sleep(0.5)
     assert await driven.state(uuid) == ("active", "on")
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>It works!</html>", "{}", "[]", "null"], ids=["page", "object", "list", "null"]
+)
+async def test_answers_that_make_no_sense_are_a_cluster_that_is_away(
+    driven: Cloud, body: str
+) -> None:
+    """Told once; what was asked for is done once, when the cluster is itself again."""
+    await driven.settled()
+    told: list[str] = []
+    asked: list[str] = []
+    take = driven.ganeti.behaviors.take
+
+    def noted_take(*request: Any) -> Any:
+        asked.append(request[0])
+        return take(*request)
+
+    def keep(event: dict[str, Any]) -> None:
+        if event.get("log_format") == "cluster.lost":
+            told.append(event["reason"])
+
+    async def away() -> bool:
+        row = await driven.database.first("select reachable, unreachable_reason from cluster")
+        return not row.reachable and len(asked) > 10
+
+    driven.ganeti.behaviors.take = noted_take  # type: ignore[method-assign]
+    globalLogPublisher.addObserver(keep)
+    try:
+        uuid = await driven.create()
+        driven.ganeti.misbehave("garbage", message=body)
+        await driven.until(away, "it is known to be away")
+    finally:
+        globalLogPublisher.removeObserver(keep)
+    driven.ganeti.behave()
+    await driven.settled()
+    assert await driven.state(uuid) == ("active", "on")
+    assert len(told) == 1
+    created = [job for job in driven.ganeti.jobs.values() if "INSTANCE_CREATE" in job.summary[0]]
+    assert len(created) == 1

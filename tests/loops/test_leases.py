@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import psycopg2
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.internet.task import deferLater
 
 from cyclades_tx.errors import LostLease
@@ -23,10 +25,14 @@ class Process:
     """The leases of one process, and what it was told of them."""
 
     def __init__(self, reactor: Any, dsn: str, name: str) -> None:
+        self.slept_seconds = 0.0
         self.gained: list[Lease] = []
         self.lost: list[Lease] = []
         self.hold: Deferred[None] | None = None
-        self.leases = Leases(reactor, dsn, name, self._gained, self._lost, SECONDS)
+        self.leases = Leases(reactor, dsn, name, self._gained, self._lost, SECONDS, self._monotonic)
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self.slept_seconds
 
     async def _gained(self, lease: Lease) -> None:
         self.gained.append(lease)
@@ -95,6 +101,17 @@ async def test_the_first_process_drives_every_cluster_and_the_second_none(
     assert two.gained[0].epoch > one.gained[0].epoch
     with pytest.raises(LostLease):
         one.gained[0].guard()
+
+
+async def test_a_lease_ends_by_the_clock_that_says_so_first(database: Any, process: Any) -> None:
+    """While the time of day was set back the reactor's goes at half its pace."""
+    await builders.a_cluster(database)
+    one = process("one")
+    await until(lambda: one.gained and one.leases.holds(one.gained[0]))
+    one.slept_seconds = SECONDS
+    with pytest.raises(LostLease):
+        one.gained[0].guard()
+    await until(lambda: one.leases.holds(one.gained[0]))
 
 
 async def test_a_new_cluster_is_driven_soon(database: Any, process: Any) -> None:
@@ -190,3 +207,83 @@ async def test_a_cluster_without_a_lease_row_gets_no_epoch(database: Any) -> Non
     assert await clusters.take_epoch(database, row.id, "one") is None
     await clusters.ensure_leases(database)
     assert await clusters.take_epoch(database, row.id, "one") == 1
+
+
+async def sessions_of(database: Any, name: str, number: int) -> None:
+    """Wait until PostgreSQL has so many sessions of a process's leases."""
+    from twisted.internet import reactor
+
+    end = reactor.seconds() + 60.0
+    asked = (
+        "select count(*) from pg_stat_activity where application_name = %s"
+        " and datname = current_database()"
+    )
+    while (found := await database.value(asked, (clusters.SESSION_NAME + name,))) != number:
+        assert reactor.seconds() < end, f"there are {found} sessions, not {number}"
+        await deferLater(reactor, 0.05)
+
+
+async def test_a_session_that_turns_out_to_be_of_no_use_is_closed(
+    database: Any, process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that takes no changes for an hour would otherwise run out of connections."""
+    await builders.a_cluster(database)
+    tried = []
+
+    async def refuse(session: Any) -> None:
+        tried.append(session)
+        raise psycopg2.OperationalError("it takes no changes now")
+
+    monkeypatch.setattr(clusters, "forget_old_processes", refuse)
+    one = process("one")
+    await until(lambda: len(tried) >= 3)
+    monkeypatch.undo()
+    await until(lambda: one.gained)
+    await sessions_of(database, "one", 1)
+    assert not any(session.open for session in tried)
+    one.gained[0].guard()
+
+
+async def test_a_session_that_is_ready_after_the_stop_is_closed(
+    database: Any, process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would close it."""
+    await builders.a_cluster(database)
+    begun: list[Any] = []
+    hold: Deferred[None] = Deferred()
+
+    async def slow(session: Any) -> None:
+        begun.append(session)
+        await hold
+
+    monkeypatch.setattr(clusters, "forget_old_processes", slow)
+    one = process("one")
+    await until(lambda: begun)
+    await one.leases.stop()
+    hold.callback(None)
+    await sessions_of(database, "one", 0)
+    assert one.gained == [] and not begun[0].open
+
+
+async def test_a_database_that_says_nothing_any_more_does_not_keep_it_from_stopping(
+    database: Any, process: Any, monkeypatch: pytest.MonkeyPatch, logged_errors: Any
+) -> None:
+    """The locks end with the session; the other clusters are given back all the same."""
+    frozen = await builders.a_cluster(database, "c1")
+    await builders.a_cluster(database, "c2")
+    unlock = clusters.unlock
+    given: list[int] = []
+
+    async def say_nothing(session: Any, cluster_id: int) -> None:
+        if cluster_id == frozen.id:
+            await Deferred()
+        await unlock(session, cluster_id)
+        given.append(cluster_id)
+
+    monkeypatch.setattr(clusters, "unlock", say_nothing)
+    one = process("one")
+    await until(lambda: len(one.gained) == 2)
+    await one.leases.stop()
+    assert len(one.lost) == 2 and len(given) == 1
+    await sessions_of(database, "one", 0)
+    assert len(logged_errors.flush(WaitTimeout)) == 1

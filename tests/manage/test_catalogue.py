@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,28 @@ def test_tables_have_numbers_to_the_right_and_no_loose_blanks() -> None:
 def test_a_csv_value_with_a_comma_is_quoted() -> None:
     """Another program reads back what was there."""
     assert tables.table(("a",), [("x,y",)], tables.CSV, headers=False) == '"x,y"\n'
+
+
+class _Terminal(StringIO):
+    """Standard output of somebody at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_list_that_is_wider_than_the_terminal_has_a_line_for_each_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What another program reads stays a table."""
+    names, rows = ("id", "name"), [(1, "a" * 30), (2, "b")]
+    narrow = tables.table(names, rows, tables.PRETTY)
+    monkeypatch.setattr("sys.stdout", _Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    assert tables.table(names, rows, tables.PRETTY) == narrow
+    monkeypatch.setenv("COLUMNS", "20")
+    assert tables.table(names, rows, tables.PRETTY) == (
+        f"id   : 1\nname : {'a' * 30}\n\nid   : 2\nname : b\n"
+    )
+    assert tables.table(names, rows, tables.PRETTY, headers=False).count("\n") == 2
+    assert tables.table(names, [], tables.PRETTY) == "id  name\n--  ----\n"
+    assert tables.table(names, rows, tables.CSV).startswith("id,name\n")

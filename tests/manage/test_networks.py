@@ -130,7 +130,10 @@ async def test_a_subnet_from_beginning_to_end(manage: Manage, world: Any) -> Non
     )
     assert (made["cidr"], made["gateway"], made["free"]) == ("10.0.0.0/28", "-", 4)
     assert made["allocation pools"] == ["10.0.0.2-10.0.0.5"]
-    six = await shown(manage, "subnet-create", network, "--cidr=fd00::/64", "--ipv6-mode=slaac")
+    words = (f"--network={network}", "--cidr=fd00::/64", "--ipv6-mode=slaac")
+    six = await shown(manage, "subnet-create", *words)
+    assert (await manage("subnet-create", network, *words)).code == 2
+    assert (await manage("subnet-create", *words[1:])).code == 2
     assert "at most one" in await refused(manage, "subnet-create", network, "--cidr=10.1.0.0/28")
     listed = await shown(manage, "subnet-list", f"--network={row.id}")
     assert [each["cidr"] for each in listed] == ["10.0.0.0/28", "fd00::/64"]

@@ -11,7 +11,7 @@ import pytest_twisted
 
 from cyclades_tx.app import Cyclades
 from cyclades_tx.ganeti.simulator.values import SimNetwork
-from cyclades_tx.loops.clusters import Drives
+from cyclades_tx.loops.drives import Drives
 from cyclades_tx.loops.leases import Leases
 from cyclades_tx.manage.reconcile_networks import FIXES, begin, finish, see
 from cyclades_tx.model import books, quota

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest_twisted
@@ -113,3 +114,64 @@ async def test_tags_are_changed(manage: Manage, whole_cloud: Any) -> None:
         assert said.code in (1, 2), said
         assert "Traceback" not in said.err
     assert await tags(whole_cloud, server) == []
+
+
+async def test_server_is_rescued_and_comes_back(
+    manage: Manage, cloud: Any, config_path: Path
+) -> None:
+    """From the configuration's image or a named one; without any it is told."""
+    server = await cloud.active()
+    said = await manage("server-modify", server, "--action", "rescue")
+    assert (said.code, "Traceback" in said.err) == (1, False), said
+    assert "rescue" in said.err
+    text = config_path.read_text(encoding="utf-8")
+    iso = 'rescue_image = "/srv/rescue.iso"'
+    config_path.write_text(text.replace("[ganeti]\n", f"[ganeti]\n{iso}\n"), encoding="utf-8")
+    for action, state in (("rescue", "rescued"), ("unrescue", "active")):
+        said = await manage("server-modify", server, "--action", action)
+        assert (said.code, (await cloud.row(server)).state) == (0, state), said
+    for words in (
+        ("--rescue-image", "x"),
+        ("--action", "stop", "--rescue-image", "x"),
+        ("--action", "rescue", "--rescue-image", "nowhere"),
+    ):
+        said = await manage("server-modify", server, *words)
+        assert said.code in (1, 2), said
+    await cloud.check_books()
+
+
+async def test_server_named_by_its_name_is_told_its_number(
+    manage: Manage, whole_cloud: Any
+) -> None:
+    """A name is free to be had twice, so nothing is done by it."""
+    server = await whole_cloud.create("web")
+    number = (await whole_cloud.row(server)).id
+    said = await manage("server-modify", "web", "--suspended", "True")
+    assert said.code == 1
+    assert f"There is no server 'web'; named so: {number}." in said.err
+    assert (await whole_cloud.row(server)).suspended is False
+    said = await manage("operation-cancel", "web")
+    assert said.code == 2
+    assert "not the number of one" in said.err
+
+
+async def test_list_of_somebody_who_is_not_there_is_not_just_empty(
+    manage: Manage, whole_cloud: Any
+) -> None:
+    """A slip of the hand does not look like somebody who has nothing."""
+    for words in (
+        ("server-list", "-u", "nobody"),
+        ("server-list", "-p", "nowhere"),
+        ("server-list", "--backend-id", "77"),
+        ("volume-list", "-u", whole_cloud.who.user_id, "-p", "\u202e'"),
+    ):
+        said = await manage(*words)
+        assert said.code == 1, said
+        assert "There is no" in said.err
+    for words in (
+        ("server-list", "-u", whole_cloud.who.user_id, "-p", str(whole_cloud.who.project_id)),
+        ("server-list", "--backend-id", "c1"),
+        ("server-list", "--build"),
+    ):
+        said = await manage(*words, "--no-headers")
+        assert (said.code, said.out) == (0, ""), said

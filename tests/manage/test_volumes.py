@@ -92,6 +92,28 @@ async def test_own_disk_of_a_server_is_only_looked_at(machine: Machine, manage: 
         assert f"is the own disk of server {machine.id}" in said.err
 
 
+async def test_removal_that_fails_at_once_is_told_as_one(machine: Machine, manage: Manage) -> None:
+    """The cluster may refuse it before the command looks for the first time."""
+    database = machine.world.database
+    made = await shown(manage, "volume-create", "--size=1", "--user=eve")
+    await database.run(
+        "update volume set initialised = true, ganeti_uuid = 'd1', node = 'n1',"
+        " cluster_id = (select id from cluster) where id = %s",
+        (made["id"],),
+    )
+    await database.run(
+        "create function refuse() returns trigger language plpgsql as $$ begin"
+        " update operation set state = 'failed', reason = 'The cluster refused.',"
+        " finished_at = now() where id = new.id; return null; end $$"
+    )
+    await database.run(
+        "create trigger refuse after insert on operation for each row execute function refuse()"
+    )
+    said = await manage("volume-remove", "-f", str(made["id"]))
+    assert (said.code, said.out) == (1, "")
+    assert "delete failed: The cluster refused." in said.err
+
+
 async def test_mistakes_are_told(machine: Machine, manage: Manage) -> None:
     """In a sentence, without a trace."""
     for words, code, why in (
@@ -111,3 +133,17 @@ async def test_mistakes_are_told(machine: Machine, manage: Manage) -> None:
     said = await manage("volume-create", "--size=2", "--user=eve")
     assert said.code == 1
     assert "gigabytes" in said.err
+
+
+async def test_volume_waits_for_its_image(machine: Machine, manage: Manage) -> None:
+    """It is marked as one to boot from; no running server gets it."""
+    await builders.a_flavor(machine.world.database)
+    image = await builders.an_image(machine.world.database)
+    words = ("volume-create", "--size=20", "--user=eve", f"--image={image.uuid}")
+    made = await shown(manage, *words)
+    bootable = "select bootable from volume where id = %s"
+    assert await machine.world.database.value(bootable, (made["id"],)) is True
+    for more, code in ((("--server", str(machine.id)), 2), (("--image", "nowhere"), 1)):
+        said = await manage(*words, *more)
+        assert said.code == code, said.err
+        assert "Traceback" not in said.err

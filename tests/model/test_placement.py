@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyclades_tx.model.placement import Candidate, Need, choose, score, with_server
+from cyclades_tx.model.placement import (
+    NO_DISK,
+    NO_MEMORY,
+    NOT_NOW,
+    Candidate,
+    Need,
+    choose,
+    score,
+    with_server,
+)
 
 ROOMY = Candidate(
     id=1,
@@ -92,23 +101,30 @@ def test_the_order_of_the_clusters_does_not_matter(
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "reason", "kind"),
     [
-        ({"offline": True}, "it is offline"),
-        ({"drained": True}, "it is drained: it takes no new servers"),
-        ({"public": False}, "it is not public"),
-        ({"reachable": False}, "it does not answer at the moment"),
-        ({"disk_templates": frozenset()}, "it was not asked yet what it has"),
-        ({"disk_templates": frozenset({"drbd"})}, "it has no disks of the kind plain"),
-        ({"memory_free_mib": 1024}, "1024 MiB of memory are free, 1024 are needed"),
-        ({"disk_free_mib": 10_240}, "10240 MiB of disk are free, 10240 are needed"),
+        ({"offline": True}, "it is offline", NOT_NOW),
+        ({"drained": True}, "it is drained: it takes no new servers", NOT_NOW),
+        ({"public": False, "offline": True}, "it is not public", None),
+        ({"reachable": False}, "it does not answer at the moment", NOT_NOW),
+        ({"disk_templates": frozenset()}, "it was not asked yet what it has", NOT_NOW),
+        (
+            {"disk_templates": frozenset({"drbd"})},
+            "it has no disks of the kind plain",
+            "a cluster with disks of the kind plain is needed",
+        ),
+        ({"memory_free_mib": 1024}, "1024 MiB of memory are free, 1024 are needed", NO_MEMORY),
+        ({"disk_free_mib": 10_240}, "10240 MiB of disk are free, 10240 are needed", NO_DISK),
     ],
 )
-def test_a_cluster_is_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
-    """In a sentence."""
+def test_a_cluster_is_refused_with_the_reason(
+    change: dict[str, object], reason: str, kind: str | None
+) -> None:
+    """In a sentence for operators; for users without figures, or not at all."""
     placed = choose([replace(ROOMY, **change)], NEED)  # type: ignore[arg-type]
     assert placed.chosen is None
     assert placed.reasons == {"c1": reason}
+    assert placed.kinds == (() if kind is None else (kind,))
 
 
 def test_a_project_with_clusters_of_its_own_uses_no_others() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,21 @@ def complaint(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         Config.from_text(text, "some.toml")
     return caught.value.message
+
+
+#: Makes and forgets a reader for each kind of value that a table has.
+READERS = """
+import gc
+from typing import get_type_hints
+from msgspec.json import Decoder
+from cyclades_tx import sections
+for name in sections.__all__:
+    if name.endswith("Section"):
+        for kind in get_type_hints(getattr(sections, name), include_extras=True).values():
+            for _ in range(50):
+                Decoder(kind)
+            gc.collect()
+"""
 
 
 def secret_file(folder: Path, text: str = "hush", mode: int = 0o600) -> Path:
@@ -53,6 +70,11 @@ def test_the_example_holds_exactly_the_keys_and_defaults_that_exist() -> None:
 def test_the_example_itself_changes_nothing() -> None:
     """As shipped, every key of it is a comment."""
     assert Config.load(EXAMPLE) == Config()
+
+
+def test_no_kind_of_value_breaks_the_memory_of_the_process() -> None:
+    """Or whatever has read a configuration, if only snf-manage, might end in an abort."""
+    subprocess.run([sys.executable, "-c", READERS], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("section", Config.__struct_fields__)

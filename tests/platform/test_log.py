@@ -89,14 +89,14 @@ def test_the_time_has_milliseconds(file: MemoryFile) -> None:
     write = JsonLines(file)
     for seconds in (1.0015, 1.9999, 61.0):
         Logger(observer=lambda event, at=seconds: write({**event, "log_time": at})).info(
-            "service.stopped"
+            "reactor.late"
         )
     assert [line["time"][14:] for line in file.lines] == ["00:01.001Z", "00:01.999Z", "01:01.000Z"]
 
 
 def test_a_line_below_the_level_is_not_written(log: Logger, file: MemoryFile) -> None:
     """The level comes from the configuration."""
-    log.debug("service.stopped")
+    log.debug("reactor.late")
     assert file.lines == []
 
 
@@ -116,7 +116,7 @@ async def test_fields_from_around_stay_with_their_coroutine(log: Logger, file: M
     async def work(number: int) -> None:
         with about(operation_id=number):
             await gates[number]
-            log.info("operation.waits", kind="create")
+            log.info("operation.ended", kind="create")
 
     running = [Deferred.fromCoroutine(work(number)) for number in (0, 1)]
     gates[1].callback(None)
@@ -223,8 +223,8 @@ def test_an_event_of_twisted_keeps_its_text(log: Logger, file: MemoryFile) -> No
 
 def test_a_field_cannot_take_the_place_of_ours(log: Logger, file: MemoryFile) -> None:
     """A foreign event with a field ``event`` is still told to be foreign."""
-    log.info("{text} {event}", text="odd", event="login.accepted")
-    assert (file.lines[0]["text"], file.lines[0]["event"]) == ("odd login.accepted", "test")
+    log.info("{text} {event}", text="odd", event="lease.gained")
+    assert (file.lines[0]["text"], file.lines[0]["event"]) == ("odd lease.gained", "test")
 
 
 def test_a_format_that_does_not_fit_is_still_a_line(log: Logger, file: MemoryFile) -> None:
@@ -295,12 +295,18 @@ def test_every_event_that_is_logged_is_declared_with_its_fields() -> None:
     assert wrong == []
 
 
+def test_every_event_that_is_declared_is_logged() -> None:
+    """Or the list would tell of lines that never come."""
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "log.py"]
+    assert [name for name in EVENTS if not any(f'"{name}"' in text for text in sources)] == []
+
+
 def test_a_file_gets_the_lines(tmp_path: Path) -> None:
     """And only its owner and group may read it."""
     path = tmp_path / "service.log"
     log = Logger(observer=observer(LogSection(file=str(path))))
-    log.info("service.stopped", seconds=1)
-    assert json.loads(path.read_text())["event"] == "service.stopped"
+    log.info("reactor.late", seconds=1)
+    assert json.loads(path.read_text())["event"] == "reactor.late"
     assert path.stat().st_mode & 0o027 == 0
 
 
@@ -384,8 +390,8 @@ def test_a_file_that_cannot_be_opened_is_a_configuration_error(tmp_path: Path) -
 
 def test_standard_output_gets_the_lines_without_a_file(capfd: pytest.CaptureFixture[str]) -> None:
     """Under systemd that is the journal."""
-    Logger(observer=observer(LogSection())).info("service.stopped")
-    assert json.loads(capfd.readouterr().out)["event"] == "service.stopped"
+    Logger(observer=observer(LogSection())).info("reactor.late")
+    assert json.loads(capfd.readouterr().out)["event"] == "reactor.late"
 
 
 def test_standard_output_is_not_closed() -> None:

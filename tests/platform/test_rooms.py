@@ -25,10 +25,11 @@ ARROWS: dict[str, set[str]] = {
     "lag": set(),
     "limits": set(),
     "steady": set(),
+    "trouble": set(),
     "metrics": {"errors"},
     "mq": set(),
-    "console": set(),
-    "gtools": {"mq"},
+    "console": {"steady"},
+    "gtools": {"mq", "steady"},
     "model": {"errors"},
     "sections": {"errors", "mq"},
     "config": {"errors", "sections"},
@@ -39,15 +40,15 @@ ARROWS: dict[str, set[str]] = {
     "store": _VALUES | {"log"},
     "identity": _VALUES | {"store"},
     "drift": _VALUES | {"store", "sections"},
-    "flows": _VALUES | _OUTSIDE | {"identity", "mq", "sections", "console"},
-    "loops": _VALUES | _OUTSIDE | {"drift", "sections", "console"},
-    "api": _VALUES | _OUTSIDE | _DECLARED | {"flows", "identity"},
+    "flows": _VALUES | _OUTSIDE | {"identity", "mq", "sections", "console", "trouble"},
+    "loops": _VALUES | _OUTSIDE | {"drift", "sections", "console", "trouble"},
+    "api": _VALUES | _OUTSIDE | _DECLARED | {"flows", "identity", "trouble"},
     "world": _VALUES | _OUTSIDE | _DECLARED | {"flows", "identity", "mq", "crash"},
     "health": {"errors", "metrics", "store"},
     "manage": _VALUES | _OUTSIDE | _DECLARED | {"world", "flows", "drift", "identity", "mq"},
 }
 #: These put the others together.
-EVERYTHING = {"app", "doors", "testing", "trial", "trial_seed"}
+EVERYTHING = {"app", "doors", "testing", "trial", "trial_seed", "trial_watch"}
 
 #: What of a room is for those that come in from outside of it.
 DOORS: dict[tuple[str, str], set[str]] = {
@@ -117,6 +118,8 @@ def test_the_way_in_names_every_room() -> None:
     for room in rooms():
         if (PACKAGE / room).is_dir():
             assert f"`{room}/`" in text, room
+        elif room != "__init__":
+            assert f"`{room}.py`" in text, room
 
 
 def test_the_reactor_is_handed_in() -> None:

@@ -470,14 +470,19 @@ class Books:
         return found
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
+def until(
+    condition: Callable[[], Any], what: str | Callable[[], str], seconds: float = 60.0
+) -> None:
     """Wait until something is so.
 
+    :param what: that is, or a function that also tells what there is instead.
     :raise AssertionError: when it is not after that time.
     """
     end_at = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end_at, f"not within {seconds} s: {what}"
+        if time.monotonic() >= end_at:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds} s: {told}")
         time.sleep(0.05)
 
 

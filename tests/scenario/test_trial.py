@@ -35,8 +35,8 @@ class TrialRun:
         self.output = folder / "output"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it says that the cloud is ready."""
+    def start(self, wait: bool = True) -> None:
+        """Start it and, usually, wait until it says that the cloud is ready."""
         self.output.write_bytes(b"")
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
@@ -53,7 +53,19 @@ class TrialRun:
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
-        until(self._ready, f"the cloud is ready: {self.output.read_text()}", 60)
+        if wait:
+            until(self._ready, f"the cloud is ready: {self.output.read_text()}", 60)
+
+    @property
+    def database(self) -> EmbeddedPostgres:
+        """Its PostgreSQL."""
+        return EmbeddedPostgres(self.state)
+
+    def postgres(self) -> int:
+        """The process of its PostgreSQL."""
+        pid = self.database.running()
+        assert pid is not None
+        return pid
 
     def said(self) -> str:
         """What it printed."""
@@ -93,6 +105,14 @@ class TrialRun:
             done = typed(words, environment, self.folder)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def answers(self, command: str) -> bool:
+        """Whether a command of the real client succeeds."""
+        try:
+            self.openstack(command)
+        except AssertionError:
+            return False
+        return True
 
     def shows(self, server: str, *statuses: str) -> bool:
         """Whether a server has one of these statuses."""
@@ -190,3 +210,44 @@ def test_a_killed_service_is_told_and_the_next_run_goes_on(trial: TrialRun) -> N
         "the server has come to rest",
         60,
     )
+
+
+def test_a_killed_postgresql_is_started_again_and_two_signals_leave_no_process(
+    trial: TrialRun,
+) -> None:
+    """The service finds the new one by itself."""
+    trial.start()
+    killed = trial.postgres()
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: "PostgreSQL runs again." in trial.said(), "it is started again", 60)
+    assert trial.postgres() != killed
+    until(partial(trial.answers, "server list"), "the service has found it again", 60)
+    pids = [trial.postgres(), int((trial.state / "twistd.pid").read_text())]
+    assert trial.process is not None
+    trial.process.send_signal(signal.SIGHUP)
+    trial.process.send_signal(signal.SIGINT)
+    assert trial.process.wait(60) == 0, trial.said()
+    assert trial.said().endswith("Stopped.\n")
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [("postgresql-starts", signal.SIGINT), ("the-database-is-filled", signal.SIGHUP)],
+    ids=["postgresql-starts", "the-database-is-filled"],
+)
+def test_a_signal_while_it_prepares_leaves_no_process_behind(
+    trial: TrialRun, when: str, number: signal.Signals
+) -> None:
+    """The reactor that fills the database has handlers of its own."""
+    sign = trial.database.data / "postmaster.pid"
+    if when == "the-database-is-filled":
+        sign = trial.state / "clusters.json"
+    trial.start(wait=False)
+    assert trial.process is not None
+    until(sign.exists, "it prepares", 60)
+    trial.process.send_signal(number)
+    assert trial.process.wait(60) == 1
+    assert trial.database.running() is None
+    assert trial.said().endswith("Stopped.\n")
+    assert "Traceback" not in trial.said()

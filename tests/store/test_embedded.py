@@ -137,6 +137,24 @@ def test_a_server_that_was_killed_comes_up_again(make: Any) -> None:
     assert value(dsn, "select 1") == 1
 
 
+def test_a_server_that_is_still_on_its_way_out_is_waited_for(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was killed counts as alive until its parent has collected it."""
+    server = make()
+    dsn = server.start()
+    killed = server._process
+    with monkeypatch.context() as patch:
+        patch.setattr(killed, "poll", lambda: None)
+        os.kill(killed.pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while server.running() is not None and time.monotonic() < end:
+            time.sleep(0.01)
+        assert server.start() == dsn
+    assert server.running() not in (None, killed.pid)
+    assert value(dsn, "select 1") == 1
+
+
 def test_a_recycled_process_id_is_not_taken_for_the_server(make: Any, state: Path) -> None:
     """A stranger with the number in the pid file is neither found nor stopped."""
     server = make()
@@ -278,3 +296,14 @@ def test_a_normal_user_keeps_everything_in_the_state_directory(state: Path) -> N
     )
     assert done.stdout.strip() == str(state / "postgres"), done.stderr
     assert (state / "postgres/data").stat().st_uid == 65534
+
+
+def test_a_server_that_has_only_begun_is_stopped_too(make: Any) -> None:
+    """A Ctrl-C may come before it has written down that it runs."""
+    server = make()
+    server.start()
+    server.stop()
+    server._launch()
+    pid = server._process.pid
+    server.stop()
+    assert not Path(f"/proc/{pid}").exists()

@@ -143,3 +143,14 @@ async def test_two_pools_never_have_one_value(database: Any) -> None:
         with pytest.raises(Conflict):
             await pools.create("mac_prefix", base, size)
     await pools.create("mac_prefix", "aa:00:0", 9)
+
+
+async def test_a_base_is_one_pool_s(database: Any) -> None:
+    """Also where the numbers of two would not meet, and however a pool comes to it."""
+    pools = ValuePools(database)
+    await pools.create("bridge", "prv", 10)
+    other = await pools.create("bridge", "vlan", 10, 100)
+    for changed in (pools.change(other, base="prv"), pools.create("bridge", "prv", 10, 100)):
+        with pytest.raises(Conflict, match="There is a pool of prv already"):
+            await changed
+    assert (await pools.show(other))["base"] == "vlan"

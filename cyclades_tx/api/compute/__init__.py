@@ -1,0 +1,1 @@
+"""Compute's dialect (Nova): version 2.1 with its microversions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
@@ -12,12 +12,10 @@ from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import rebuilt_server
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.refused_actions import REFUSED, refuse
+from cyclades_tx.api.compute.routes import Routes
+from cyclades_tx.api.compute.servers import Views
 from cyclades_tx.errors import BadRequest, Forbidden, NotSupported
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.routes import Routes
-    from cyclades_tx.api.compute.servers import Views
-    from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.servers import Servers
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 

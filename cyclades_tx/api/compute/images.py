@@ -23,7 +23,7 @@ from cyclades_tx.api.compute.documents import (
 )
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import metadata_of
-from cyclades_tx.api.compute.proxies import Proxies, found, showing
+from cyclades_tx.api.compute.proxies import IMAGE_METADATA_LAST, Proxies, found, showing
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.api.metadata import All, One
 from cyclades_tx.errors import BadRequest, NotFound
@@ -240,10 +240,10 @@ def mount(proxies: Proxies, database: Any, images: Images) -> None:
     proxies.add("GET", "/images/detail", list_details)
     proxies.add("GET", "/images/<image_id>", show)
     proxies.add("DELETE", "/images/<image_id>", delete)
-    path = "/images/<image_id>/metadata"
-    proxies.add("GET", path, show_metadata)
-    proxies.add("POST", path, add_metadata)
-    proxies.add("PUT", path, replace_metadata)
-    proxies.add("GET", f"{path}/<key>", show_item)
-    proxies.add("PUT", f"{path}/<key>", set_item)
-    proxies.add("DELETE", f"{path}/<key>", delete_item)
+    path, last = "/images/<image_id>/metadata", IMAGE_METADATA_LAST
+    proxies.add("GET", path, show_metadata, last)
+    proxies.add("POST", path, add_metadata, last)
+    proxies.add("PUT", path, replace_metadata, last)
+    proxies.add("GET", f"{path}/<key>", show_item, last)
+    proxies.add("PUT", f"{path}/<key>", set_item, last)
+    proxies.add("DELETE", f"{path}/<key>", delete_item, last)

@@ -84,7 +84,13 @@ _EVENT = (
         " when operation_step.result is not null then 'Error' end",
         TEXT_OR_NULL,
     ),
-    Member("traceback", "null::text", TEXT_OR_NULL, admin=True),
+    # What the cluster said word by word, with what is free on which node.
+    Member(
+        "traceback",
+        "case when operation_step.result = 'error' then operation.arguments->>'inside' end",
+        TEXT_OR_NULL,
+        admin=True,
+    ),
     Member("hostId", "''::text", TEXT, first=62),
     Member("host", "coalesce(server.node, '')", TEXT, first=62, admin=True),
     Member(

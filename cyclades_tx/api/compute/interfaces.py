@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from cyclades_tx.api.call import Call, Reply
+from cyclades_tx.api.compute.actions import Action
 from cyclades_tx.api.compute.new_server import address_of
 from cyclades_tx.errors import BadRequest
-from cyclades_tx.flows.interfaces import WantedInterface
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.actions import Action
-    from cyclades_tx.flows.floating_ips import FloatingIps
-    from cyclades_tx.flows.interfaces import Interfaces
-    from cyclades_tx.flows.security_groups import SecurityGroups
+from cyclades_tx.flows.floating_ips import FloatingIps
+from cyclades_tx.flows.interfaces import Interfaces, WantedInterface
+from cyclades_tx.flows.security_groups import SecurityGroups
 
 #: The last microversion in which Compute passed addresses on to Network.
 PROXY_LAST = 43
@@ -146,7 +143,10 @@ def _ended(name: str, action: Callable[..., Any]) -> Action:
 
     async def act(call: Call, ref: str, argument: Any) -> Reply:
         if call.minor > PROXY_LAST:
-            raise BadRequest(f"There is no such action: {name}")
+            raise BadRequest(
+                f"There is no such action: {name} ended with microversion 2.{PROXY_LAST}. An"
+                " interface is added and removed by os-interface, a floating IP at Network."
+            )
         reply: Reply = await action(call, ref, argument)
         return reply
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -11,12 +11,10 @@ from msgspec import Struct
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents, paging
 from cyclades_tx.api.compute.new_server import name_of
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import one
 from cyclades_tx.errors import BadRequest, Forbidden, NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.routes import Routes
-    from cyclades_tx.flows.keypairs import KeyPairs
+from cyclades_tx.flows.keypairs import KeyPairs
 
 _CODES_FIRST = 2
 _OTHERS_FIRST = 10

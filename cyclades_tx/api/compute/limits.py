@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,28 @@ from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.documents import NUMBER
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member
-from cyclades_tx.errors import Forbidden
+from cyclades_tx.errors import BadRequest, Forbidden
 from cyclades_tx.flows.quotas import COUNTED, FIXED, HELD
 
 METADATA_ITEMS = FIXED["metadata_items"]
 _NETWORK_LAST = 35
 _IMAGE_META_LAST = 38
 _FILES_LAST = 56
+_MOST = 2**31 - 1
+_LIMIT = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+
+
+def checked(name: str, value: int | str) -> int:
+    """A limit that a body names.
+
+    :raise BadRequest: for what is no limit.
+    """
+    if _LIMIT.fullmatch(str(value)) is None or not -1 <= int(value) <= _MOST:
+        raise BadRequest(
+            f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. A limit is a"
+            f" whole number from -1 (no limit) to {_MOST}."
+        )
+    return int(value)
 
 
 def _held(resources: Sequence[str], what: str) -> str:
@@ -41,18 +57,25 @@ def used(
     return f"coalesce({_held(resources, what)}, 0)"
 
 
-def counted(name: str) -> str:
-    """The SQL of a limit of what is counted where it is made."""
+def counted(name: str, otherwise: int) -> str:
+    """The SQL of a limit of what is counted where it is made.
+
+    :param otherwise: counts when nothing was said for the project, nor for all of them.
+    """
     return (
         "coalesce((select project_limit.maximum from project_limit where"
         f" project_limit.project_id::text = given.project_id and project_limit.name = '{name}'),"
         f" (select quota_default.maximum from quota_default where quota_default.name = '{name}'),"
-        f" {COUNTED[name]})"
+        f" {otherwise})"
     )
 
 
 def _maximum(name: str) -> str:
     return maximum(*HELD[name])
+
+
+def _counted(name: str) -> str:
+    return counted(name, COUNTED[name])
 
 
 def _used(name: str) -> str:
@@ -71,8 +94,8 @@ ABSOLUTE = Document(
         _number("maxTotalKeypairs", FIXED["key_pairs"]),
         _number("maxTotalCores", _maximum("cores")),
         _number("maxTotalRAMSize", _maximum("ram")),
-        _number("maxServerGroups", counted("server_groups")),
-        _number("maxServerGroupMembers", counted("server_group_members")),
+        _number("maxServerGroups", _counted("server_groups")),
+        _number("maxServerGroupMembers", _counted("server_group_members")),
         _number("totalCoresUsed", _used("cores")),
         _number("totalInstancesUsed", _used("instances")),
         _number("totalRAMUsed", _used("ram")),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api import metadata
 from cyclades_tx.api.call import Call
 from cyclades_tx.api.compute.documents import METADATA
 from cyclades_tx.api.compute.new_server import metadata_of
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.errors import NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.routes import Routes
-    from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.servers import Servers
 
 _SHOW = f"select json_build_object('metadata', {METADATA})::text from server where"
 _SHOW_ITEM = (

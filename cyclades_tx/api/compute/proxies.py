@@ -1,6 +1,7 @@
-"""What Compute once passed on to Image and Network: there is none of it from 2.36 on.
+"""What Compute passes on to Image and Network in its older microversions.
 
-Old clients ask it at 2.1. The ids are those of the other services, and the same flows do what is
+There is none of it from 2.36 on, but for the metadata of images, which go with 2.39. Old clients
+ask it at 2.1. The ids are those of the other services, and the same flows do what is
 asked; only the documents are Compute's own.
 """
 
@@ -18,8 +19,9 @@ from cyclades_tx.flows.floating_ips import FloatingIps
 from cyclades_tx.flows.images import Images
 from cyclades_tx.flows.security_groups import SecurityGroups
 
-#: The last microversion that has them.
+#: The last microversion that has them, and the one that has the metadata of images.
 LAST = 35
+IMAGE_METADATA_LAST = 38
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,22 @@ class Flows:
 
 
 class Proxies:
-    """Adds endpoints that are there up to :data:`LAST`, and 404 from then on."""
+    """Adds endpoints that are there up to a microversion, and 404 from then on."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
 
-    def add(self, method: str, path: str, handler: Handler) -> None:
-        """Add one endpoint; see :meth:`.routes.Routes.add`."""
-        self._routes.add(method, path, _until_last(handler))
+    def add(self, method: str, path: str, handler: Handler, last: int = LAST) -> None:
+        """Add one endpoint; see :meth:`.routes.Routes.add`.
+
+        :param last: the last microversion that has it.
+        """
+        self._routes.add(method, path, _until(last, handler))
 
 
-def _until_last(handler: Handler) -> Handler:
+def _until(last: int, handler: Handler) -> Handler:
     async def handle(call: Call, **arguments: str) -> Reply | bytes:
-        if call.minor > LAST:
+        if call.minor > last:
             raise NotFound("The resource could not be found.")
         return await handler(call, **arguments)
 

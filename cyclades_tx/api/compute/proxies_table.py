@@ -102,5 +102,11 @@ _TABLE: dict[str, Described] = {
     },
 }
 
-#: None of them is there from 2.36 on.
-TABLE = {request: replace(said, last=proxies.LAST) for request, said in _TABLE.items()}
+
+def _last(request: str) -> int:
+    """The last microversion that has it."""
+    of_metadata = "/images/<image_id>/metadata" in request
+    return proxies.IMAGE_METADATA_LAST if of_metadata else proxies.LAST
+
+
+TABLE = {request: replace(said, last=_last(request)) for request, said in _TABLE.items()}

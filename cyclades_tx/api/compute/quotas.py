@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from msgspec import Struct
 
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.documents import NUMBER, TEXT, record
-from cyclades_tx.api.compute.limits import counted, maximum, used
+from cyclades_tx.api.compute.limits import checked, counted, maximum, used
 from cyclades_tx.api.compute.new_server import truth
 from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, Member, one
@@ -21,8 +20,6 @@ _NETWORK_LAST = 35
 _FILES_LAST = 56
 #: Classes show server groups from here on, and what the network has no more.
 _CLASS_GROUPS_FIRST = 50
-_MOST = 2**31 - 1
-_LIMIT = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
 _LAST = {
     **dict.fromkeys(
@@ -67,7 +64,7 @@ def _facts(name: str) -> tuple[str, str, str]:
         return limit, in_use, reserved
     if name in COUNTED:
         in_use = _GROUPS_USED if name == "server_groups" else "0"
-        return counted(name), in_use, "0"
+        return counted(name, COUNTED[name]), in_use, "0"
     return str(FIXED[name]), "0", "0"
 
 
@@ -257,10 +254,5 @@ def _changes(wanted: QuotaChange, document: Document, minor: int) -> dict[str, i
                 f"Additional properties are not allowed ('{name}' was unexpected) in "
                 f"microversion 2.{minor}."
             )
-        if _LIMIT.fullmatch(str(value)) is None or not -1 <= int(value) <= _MOST:
-            raise BadRequest(
-                f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. A limit is a"
-                f" whole number from -1 (no limit) to {_MOST}."
-            )
-        found[name] = int(value)
+        found[name] = checked(name, value)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import orjson
@@ -23,12 +23,10 @@ from cyclades_tx.api.compute.new_server import (
     refuse_by_version,
     user_data_of,
 )
+from cyclades_tx.api.compute.servers import Views
 from cyclades_tx.api.documents import Document, Member
 from cyclades_tx.errors import BadRequest
 from cyclades_tx.model.server import Rebuild, Rebuilt
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.servers import Views
 
 _KEY_FIRST = 54
 _USER_DATA_FIRST = 57

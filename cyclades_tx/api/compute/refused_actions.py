@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -12,10 +12,8 @@ from msgspec import Meta, Struct
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.errors import HttpError
 from cyclades_tx.errors import BadRequest, Conflict, CycladesError, Forbidden, NotSupported
+from cyclades_tx.flows.servers import Servers
 from cyclades_tx.model.moves import ACTIVE, STOPPED
-
-if TYPE_CHECKING:
-    from cyclades_tx.flows.servers import Servers
 
 
 class ConsoleOutput(Struct, forbid_unknown_fields=True):

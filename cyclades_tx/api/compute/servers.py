@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import documents, paging
@@ -18,12 +18,10 @@ from cyclades_tx.api.compute.filters import (
 )
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.compute.new_server import new_server
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.documents import Document, one
 from cyclades_tx.errors import BadRequest, NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.routes import Routes
-    from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.servers import Servers
 
 #: Rows of servers that a caller sees: by uuid, in the project; administrators see all projects.
 MINE = "server.uuid = %s::uuid and server.project_id = %s"

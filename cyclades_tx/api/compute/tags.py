@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import orjson
@@ -11,12 +11,10 @@ from msgspec import Struct
 from cyclades_tx.api.call import Call, Handler, Reply
 from cyclades_tx.api.compute.documents import TAGS
 from cyclades_tx.api.compute.new_server import tags_of
+from cyclades_tx.api.compute.routes import Routes
 from cyclades_tx.api.compute.servers import read
 from cyclades_tx.errors import NotFound
-
-if TYPE_CHECKING:
-    from cyclades_tx.api.compute.routes import Routes
-    from cyclades_tx.flows.servers import Servers
+from cyclades_tx.flows.servers import Servers
 
 FIRST = 26
 

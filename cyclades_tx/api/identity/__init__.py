@@ -1,0 +1,1 @@
+"""Identity's dialect (Keystone): version 3."""

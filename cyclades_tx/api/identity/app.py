@@ -95,6 +95,8 @@ def mount(
     open_to_all("POST", f"{ROOT}/users/<user_id>/password", users.change_password)
     add("GET", "/users/<user_id>/projects", users.list_projects)
     add("GET", "/users/<user_id>/groups", users.list_groups)
+    add("GET", "/users/<user_id>/access_rules", users.list_access_rules)
+    administer("GET", "/groups", users.list_all_groups)
 
     own = Credentials(database, credentials)
     path = "/users/<user_id>/application_credentials"

@@ -117,6 +117,10 @@ TABLE: dict[str, Described] = {
         "List the projects of a user.", reply=_list("projects", documents.PROJECT)
     ),
     "GET /users/<user_id>/groups": Described("List groups: none.", reply=_none("groups")),
+    "GET /users/<user_id>/access_rules": Described(
+        "List access rules: none.", reply=_none("access_rules")
+    ),
+    "GET /groups": Described("List all groups: none.", reply=_none("groups")),
     f"GET {_OWN}": Described(
         "List application credentials.",
         reply=_list("application_credentials", documents.CREDENTIAL),

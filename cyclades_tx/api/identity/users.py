@@ -126,6 +126,16 @@ class Users:
         url = f"{call.base_url}/identity/v3/users/{user_id}/groups"
         return Reply(200, list_document("groups", [], url))
 
+    async def list_all_groups(self, call: Call) -> Reply:
+        """List all groups: there are none."""
+        return Reply(200, list_document("groups", [], f"{call.base_url}/identity/v3/groups"))
+
+    async def list_access_rules(self, call: Call, user_id: str) -> Reply:
+        """List a user's access rules: no application credential has any."""
+        own_or_administrator(call, user_id)
+        url = f"{call.base_url}/identity/v3/users/{user_id}/access_rules"
+        return Reply(200, list_document("access_rules", [], url))
+
 
 def own_or_administrator(call: Call, user_id: str) -> None:
     """Refuse others, whether or not there is such a user.

@@ -1,0 +1,1 @@
+"""Image's dialect (Glance): version 2."""

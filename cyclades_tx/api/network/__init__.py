@@ -1,0 +1,1 @@
+"""Network's dialect (Neutron): version 2.0."""

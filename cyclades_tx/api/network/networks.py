@@ -8,7 +8,7 @@ default flavor of private networks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
@@ -24,10 +24,7 @@ from cyclades_tx.api.network.writing import (
     only,
 )
 from cyclades_tx.errors import BadRequest, Forbidden
-from cyclades_tx.flows.networks import WantedNetwork
-
-if TYPE_CHECKING:
-    from cyclades_tx.flows.networks import Networks
+from cyclades_tx.flows.networks import Networks, WantedNetwork
 
 #: What a project's own networks are.
 PRIVATE_FLAVOR = "MAC_FILTERED"

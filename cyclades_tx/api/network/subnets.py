@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -18,10 +18,7 @@ from cyclades_tx.api.network.writing import (
     only,
 )
 from cyclades_tx.errors import BadRequest, Forbidden
-from cyclades_tx.flows.subnets import WantedSubnet
-
-if TYPE_CHECKING:
-    from cyclades_tx.flows.subnets import Subnets
+from cyclades_tx.flows.subnets import Subnets, WantedSubnet
 
 _FIRST = "first"
 _DEFAULT = "default"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 from msgspec import Struct
 
 from cyclades_tx.api.call import Call, Reply, Service
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.errors import NotFound
+from cyclades_tx.flows.network_tags import NetworkTags
 from cyclades_tx.store.network_tags import KINDS
-
-if TYPE_CHECKING:
-    from cyclades_tx.flows.network_tags import NetworkTags
 
 
 class All(Struct, forbid_unknown_fields=True):

@@ -1,0 +1,1 @@
+"""Volume's dialect (Cinder): version 3 with its microversions."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -11,14 +10,12 @@ from msgspec import Struct
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute.documents import NUMBER, TEXT, record
 from cyclades_tx.api.compute.filters import TRUE
-from cyclades_tx.api.compute.limits import maximum, used
+from cyclades_tx.api.compute.limits import checked, counted, maximum, used
 from cyclades_tx.api.documents import Document, Member, one
 from cyclades_tx.api.volume.routes import Routes
-from cyclades_tx.errors import BadRequest, Forbidden, NotSupported
+from cyclades_tx.errors import Forbidden, NotSupported
 from cyclades_tx.flows.volume_quotas import COUNTED, FIXED, HELD, NAMES, VolumeQuotas
 
-_MOST = 2**31 - 1
-_LIMIT = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 _DENIED = "Policy does not allow this request to be performed."
 
 _COUNT = (
@@ -30,17 +27,10 @@ _COUNT = (
 def _facts(name: str) -> tuple[str, str, str]:
     """The SQL of the limit of a name, of what is used, and of what is reserved."""
     if name in HELD:
-        resource, unit = HELD[name]
-        held = (resource,)
+        held, unit = HELD[name]
         return maximum(held, unit), used(held, unit, "used"), used(held, unit, "reserved")
     if name in COUNTED:
-        limit = (
-            "coalesce((select project_limit.maximum from project_limit where"
-            f" project_limit.project_id::text = given.project_id and project_limit.name = '{name}'"
-            "), (select quota_default.maximum from quota_default where quota_default.name ="
-            f" '{name}'), {COUNTED[name]})"
-        )
-        return limit, _COUNT, "0"
+        return counted(name, COUNTED[name]), _COUNT, "0"
     return str(FIXED[name]), "0", "0"
 
 
@@ -66,7 +56,6 @@ QUOTA_SET_USAGE = Document(
     ),
 )
 
-_DISK, _GIB = HELD["gigabytes"]
 ABSOLUTE = Document(
     "VolumeLimits",
     (
@@ -76,7 +65,7 @@ ABSOLUTE = Document(
         Member("maxTotalBackups", "0", NUMBER),
         Member("maxTotalBackupGigabytes", "0", NUMBER),
         Member("totalVolumesUsed", _COUNT, NUMBER),
-        Member("totalGigabytesUsed", used((_DISK,), _GIB), NUMBER),
+        Member("totalGigabytesUsed", used(*HELD["gigabytes"]), NUMBER),
         Member("totalSnapshotsUsed", "0", NUMBER),
         Member("totalBackupsUsed", "0", NUMBER),
         Member("totalBackupGigabytesUsed", "0", NUMBER),
@@ -187,10 +176,5 @@ def _changes(wanted: QuotaChange) -> dict[str, int]:
         value = getattr(wanted, name)
         if value is None:
             continue
-        if _LIMIT.fullmatch(str(value)) is None or not -1 <= int(value) <= _MOST:
-            raise BadRequest(
-                f"Invalid input for field/attribute {name}. Value: {str(value)[:40]}. A limit is a"
-                f" whole number from -1 (no limit) to {_MOST}."
-            )
-        found[name] = int(value)
+        found[name] = checked(name, value)
     return found

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from cyclades_tx.api.call import Call, Reply
 from cyclades_tx.api.compute import paging
-from cyclades_tx.api.compute.documents import TEXT, array, mapping, record
+from cyclades_tx.api.compute.documents import TEXT, mapping, record
 from cyclades_tx.api.compute.filters import FALSE, TRUE
 from cyclades_tx.api.compute.flavors import UUID
 from cyclades_tx.api.documents import many, one
@@ -21,7 +21,6 @@ from cyclades_tx.errors import BadRequest, Conflict, NotFound
 from cyclades_tx.flows.volume_types import VolumeTypes, no_type
 
 SPECS = record(extra_specs=mapping(TEXT))
-ACCESS = record(volume_type_access=array(record(volume_type_id=TEXT, project_id=TEXT)))
 _PUBLIC = "Every volume type of this cloud is public."
 
 #: Those that the caller sees; arguments: admin.

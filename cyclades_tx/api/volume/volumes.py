@@ -50,6 +50,12 @@ class Wanted(Struct, forbid_unknown_fields=True):
     consistencygroup_id: str | None = None
     group_id: str | None = None
     multiattach: bool | str | None = None
+    # Older clients send these with every volume; none of them has ever had an effect.
+    status: str | None = None
+    attach_status: str | None = None
+    user_id: str | None = None
+    project_id: str | None = None
+    source_replica: None = None
 
 
 class Body(Struct, forbid_unknown_fields=True):

@@ -29,6 +29,8 @@ class Misbehavior(StrEnum):
     GATEWAY_TIMEOUT = "gateway-timeout"
     #: The request is carried out, and 504 is the answer.
     GATEWAY_TIMEOUT_AFTER = "gateway-timeout-after"
+    #: The request is carried out, and 200 with ``message`` as the body is the answer.
+    GARBAGE = "garbage"
 
 
 @dataclass(frozen=True)

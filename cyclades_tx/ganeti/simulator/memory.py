@@ -149,7 +149,8 @@ class MemoryGaneti:
 
     @property
     def jobs(self) -> Mapping[int, SimJob]:
-        """The jobs by id, oldest first."""
+        """The jobs by id, oldest first, without those in the archive."""
+        self.queue.archive_old()
         return self.queue.jobs
 
     def status(self, name: str) -> str | None:

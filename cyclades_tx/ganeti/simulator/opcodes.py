@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from cyclades_tx.ganeti.simulator.devices import Devices
 from cyclades_tx.ganeti.simulator.inventory import Inventory, check_tags
 from cyclades_tx.ganeti.simulator.values import (
-    DetachedDisk,
     OpcodeError,
-    SimDisk,
     SimInstance,
     SimNetwork,
     SimNic,
@@ -47,6 +46,7 @@ class Opcodes:
         with_ports: bool,
     ) -> None:
         self._has = inventory
+        self._devices = Devices(inventory)
         self._now = now
         self._groups = groups
         self._systems = systems
@@ -120,11 +120,11 @@ class Opcodes:
         if not op.get("no_install"):
             self._check_system(op["os_type"])
         port = self._has.new_port() if self._with_ports else None
-        disks = tuple(self._new_disk(disk) for disk in op["disks"])
+        disks = tuple(self._devices.new_disk(disk) for disk in op["disks"])
         nics: list[SimNic] = []
         for words in op["nics"]:
             taken = "IP address {ip} already in use or does not belong to network {net}"
-            nics.append(self._new_nic(words, taken, nics))
+            nics.append(self._devices.new_nic(words, taken, nics))
         now = self._now()
         return SimInstance(
             name=name,
@@ -194,46 +194,6 @@ class Opcodes:
             raise prerequisite(f"Invalid memory size {memory}", "wrong_input")
         return vcpus, memory
 
-    def _new_nic(self, words: Op, taken: str, others: list[SimNic]) -> SimNic:
-        """Make an interface; ``taken`` says that its address cannot be had."""
-        ip, name = words.get("ip"), words.get("network")
-        network = None if name is None else self._has.network(name)
-        mode, link = words.get("mode") or "bridged", words.get("link") or "br0"
-        if network is not None:
-            if not network.groups:
-                raise prerequisite(
-                    f"Network '{network.name}' is not connected to group 'default'",
-                    "wrong_state",
-                )
-            _, mode, link = network.groups[0]
-            if ip == "pool":
-                ip = self._has.next_address(network)
-            same = any(nic.ip == ip and nic.network == name for nic in others)
-            if ip is not None and (same or not self._has.address_free(network, ip)):
-                raise prerequisite(taken.format(ip=ip, net=name), "resource_not_unique")
-        mac = words.get("mac")
-        if mac is None:
-            mac = self._has.new_mac(network)
-        elif not self._has.mac_free(mac) or any(nic.mac == mac for nic in others):
-            raise prerequisite(
-                f"MAC address {mac} already in use in cluster", "resource_not_unique"
-            )
-        return SimNic(
-            name=words.get("name"),
-            mac=mac,
-            ip=ip,
-            network=name,
-            uuid=self._has.new_uuid(),
-            mode=mode,
-            link=link,
-        )
-
-    def _new_disk(self, words: Op) -> SimDisk:
-        size = words.get("size")
-        if not isinstance(size, int) or size < 0:
-            raise prerequisite(f"Invalid disk size '{size}'", "wrong_input")
-        return SimDisk(name=words.get("name"), size=size, uuid=self._has.new_uuid())
-
     def _change(self, instance: SimInstance, **parts: Any) -> SimInstance:
         changed = replace(instance, serial_no=instance.serial_no + 1, mtime=self._now(), **parts)
         self._has.put(changed)
@@ -295,7 +255,7 @@ class Opcodes:
         done: list[Any] = []
         nics, disks = list(instance.nics), list(instance.disks)
         for action, which, words in op.get("nics") or ():
-            done.append(self._nic_change(nics, action, which, words))
+            done.append(self._devices.change_nic(nics, action, which, words))
         for action, which, words in op.get("disks") or ():
             if action == "remove" and instance.running and not self._plugs(op):
                 raise prerequisite(
@@ -303,7 +263,7 @@ class Opcodes:
                     "running instance without using hotplug",
                     "wrong_state",
                 )
-            done.append(self._disk_change(instance, disks, action, which, words))
+            done.append(self._devices.change_disk(instance, disks, action, which, words))
         if instance.running and self._plugs(op):
             # Only KVM plugs; the others take it as a change for the next start, and say nothing.
             done += [[device, f"hotplug:{'done' if hotplug else 'failed'}"] for device, _ in done]
@@ -327,76 +287,6 @@ class Opcodes:
 
     def _plugs(self, op: Op) -> bool:
         return self._with_ports and bool(op.get("hotplug_if_possible"))
-
-    def _nic_change(self, nics: list[SimNic], action: str, which: Any, words: Op) -> list[str]:
-        if action == "add":
-            nic = self._new_nic(words, "IP {ip} not available in network {net}", nics)
-            nics.append(nic)
-            seen = f"mac={nic.mac},ip={nic.ip},mode={nic.mode},link={nic.link}"
-            return [f"nic.{len(nics) - 1}", f"add:{seen},network={nic.network}"]
-        at = _index(nics, which)
-        if at is None:
-            raise prerequisite(f"Cannot find NIC with identifier {which}", "unknown_entity")
-        if action == "remove":
-            del nics[at]
-            return [f"NIC/{at}", "remove"]
-        network = nics[at].network or ""
-        ip: Any = words.get("ip", nics[at].ip)
-        moves = ip not in (None, nics[at].ip) and network != ""
-        if moves and not self._has.address_free(self._has.network(network), ip):
-            raise prerequisite(f"IP {ip} not available in network {network}", "resource_not_unique")
-        nics[at] = replace(nics[at], ip=ip, name=words.get("name", nics[at].name))
-        return [f"nic.ip/{at}", str(ip)]
-
-    def _disk_change(
-        self, instance: SimInstance, disks: list[SimDisk], action: str, which: Any, words: Op
-    ) -> list[str]:
-        if action == "attach":
-            disks.append(self._attached(instance, words))
-            return [f"disk/{len(disks) - 1}", f"attach:size={disks[-1].size},mode=rw"]
-        if action == "add":
-            name = words.get("name")
-            if name is not None and self._has.has_disk(name):
-                raise prerequisite(f"disk name '{name}' already used", "resource_not_unique")
-            disks.append(self._new_disk(words))
-            return [f"disk/{len(disks) - 1}", f"add:size={disks[-1].size},mode=rw"]
-        at = _index(disks, which)
-        if at is None:
-            raise OpcodeError("OpPrereqError", f"Lookup of disk '{which}' failed")
-        if action in ("remove", "detach"):
-            if action == "detach":
-                kept = DetachedDisk(disks[at], instance.pnode, instance.disk_template)
-                self._has.put_detached(kept)
-            del disks[at]
-            return [f"disk/{at}", action]
-        disks[at] = replace(disks[at], name=words.get("name", disks[at].name))
-        return [f"disk.name/{at}", str(disks[at].name)]
-
-    def _attached(self, instance: SimInstance, words: Op) -> SimDisk:
-        """A disk that was detached before, by its name or uuid."""
-        if instance.disk_template == "ext":
-            raise prerequisite("Missing provider for template 'ext'", "wrong_input")
-        for each in self._has.detached.values():
-            named = "name" in words and each.disk.name == words["name"]
-            if named or each.disk.uuid == words.get("uuid"):
-                break
-        else:
-            raise prerequisite(f"No disk was found with this {words}", "unknown_entity")
-        if each.template != instance.disk_template:
-            raise prerequisite(
-                f"Instance has '{instance.disk_template}' template while disk has"
-                f" '{each.template}' template",
-                "wrong_input",
-            )
-        if each.pnode != instance.pnode:
-            raise OpcodeError(
-                "OpPrereqError",
-                f"Disk nodes are ['{each.pnode}'] while the instance's nodes are"
-                f" ['{instance.pnode}']",
-                "wrong_input",
-            )
-        self._has.drop_detached(each.disk.uuid)
-        return each.disk
 
     def _tags_set(self, op: Op) -> None:
         instance = self._has.instance(op["name"])
@@ -486,17 +376,3 @@ class Opcodes:
 
     def _put_network(self, network: SimNetwork, **parts: Any) -> None:
         self._has.put_network(replace(network, serial_no=network.serial_no + 1, **parts))
-
-
-def _index(things: list[Any], which: Any) -> int | None:
-    """Find an interface or disk by its name, uuid or index."""
-    for at, thing in enumerate(things):
-        if which in (thing.name, thing.uuid):
-            return at
-    try:
-        at = int(which)
-    except (TypeError, ValueError):
-        return None
-    if at == -1 and things:
-        return len(things) - 1
-    return at if 0 <= at < len(things) else None

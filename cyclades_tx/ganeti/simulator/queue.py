@@ -1,7 +1,12 @@
-"""The job queue of a simulated cluster: queued, waiting, running, ended, as the clock goes."""
+"""The job queue of a simulated cluster: queued, waiting, running, ended, as the clock goes.
+
+Jobs that ended long ago are archived, as Ganeti's watcher does it: no list has them any more, and
+who knows their ids can still read them, until the archive forgets them.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +22,11 @@ from cyclades_tx.ganeti.simulator.values import OpcodeError, SimJob
 _QUEUED_PART = 0.1
 _WAITING_PART = 0.1
 
+#: The watcher archives what ended so long ago (``ganeti-watcher``'s ``--job-age``).
+ARCHIVE_AFTER_SECONDS = 6 * 3600.0
+#: So many of the archive are remembered; Ganeti's cleaner removes them after three weeks.
+_MOST_ARCHIVED = 1_000
+
 Locks = frozenset[str]
 
 
@@ -26,7 +36,7 @@ class JobQueue:
     :param seconds: how long a job takes: one number, or by opcode with ``"default"``.
     :param most_running: as in ``max_running_jobs``; the others wait.
     :param one_create_at_once: whether creates wait for each other, as they do on one node.
-    :param keep: so many ended jobs are remembered.
+    :param keep: so many jobs are listed; then the oldest is archived before its time.
     """
 
     def __init__(
@@ -48,6 +58,8 @@ class JobQueue:
         self.jobs: dict[int, SimJob] = {}
         self.journal: Journal | None = None
         self._by_summary: dict[str, list[int]] = {}
+        self._archive: dict[int, SimJob] = {}
+        self._ended: deque[tuple[float, int]] = deque()  # when each ended, the oldest first
         self._last = 0
         self._unended: dict[int, None] = {}  # in the order of their ids
         self._waiting: dict[int, None] = {}
@@ -57,11 +69,12 @@ class JobQueue:
     # Asking
 
     def job(self, number: int) -> SimJob | None:
-        """Return a job, or None."""
-        return self.jobs.get(number)
+        """Return a job, also an archived one, or None."""
+        return self.jobs.get(number) or self._archive.get(number)
 
     def with_summary(self, summaries: Iterable[str]) -> list[SimJob]:
         """Return the jobs with an opcode of one of these summaries, by id."""
+        self.archive_old()
         found = {number for text in summaries for number in self._by_summary.get(text, ())}
         return [self.jobs[number] for number in sorted(found) if number in self.jobs]
 
@@ -71,6 +84,14 @@ class JobQueue:
         return not self._unended
 
     # Changing
+
+    def archive_old(self) -> None:
+        """Archive what ended long ago; called before the jobs are listed and when one comes."""
+        limit = self._clock.seconds() - ARCHIVE_AFTER_SECONDS
+        while self._ended and self._ended[0][0] <= limit:
+            _, number = self._ended.popleft()
+            if number in self.jobs:
+                self._archived(number)
 
     def submit(self, ops: list[Op], fault: str | None = None, fault_text: str = "") -> int:
         """Take a job; return its id."""
@@ -93,7 +114,8 @@ class JobQueue:
         self._put(job)
         self._note_serial()
         self._schedule(number)
-        self._forget()
+        self.archive_old()
+        self._archive_surplus()
         return number
 
     def cancel(self, number: int) -> tuple[bool, str]:
@@ -125,14 +147,22 @@ class JobQueue:
         yield ("serial", "jobs"), self._last
         for number, job in self.jobs.items():
             yield ("job", str(number)), job
+        for number, job in self._archive.items():
+            yield ("archived", str(number)), job
 
     def load(self, state: Mapping[Key, Any]) -> None:
         """Take over what the file held; jobs that had not ended go on."""
         self._last = int(state.get(("serial", "jobs"), 0))
-        found = (
-            msgspec.convert(value, SimJob) for (kind, _), value in state.items() if kind == "job"
-        )
-        for job in sorted(found, key=lambda job: job.id):
+
+        def jobs(wanted: str) -> list[SimJob]:
+            values = (value for (kind, _), value in state.items() if kind == wanted)
+            found = (msgspec.convert(value, SimJob) for value in values)
+            return sorted(found, key=lambda job: job.id)
+
+        for job in jobs("archived"):
+            self._last = max(self._last, job.id)
+            self._archive[job.id] = job
+        for job in jobs("job"):
             self._last = max(self._last, job.id)
             self._remember(job)
             if job.ended:
@@ -142,6 +172,7 @@ class JobQueue:
                 self._later(self._time_of(job), self._finish, job.id)
             else:
                 self._schedule(job.id)
+        self._ended = deque(sorted(self._ended))
 
     # What the clock does
 
@@ -182,7 +213,7 @@ class JobQueue:
     def _dependencies(self, job: SimJob) -> bool | OpcodeError:
         """Say whether a job may start, or why it never will."""
         for number, statuses in job.ops[0].get("depends") or ():
-            other = self.jobs.get(number)
+            other = self.job(number)
             if other is None:
                 return OpcodeError("OpExecError", f"Dependency error: Job {number} not found")
             if not other.ended:
@@ -260,8 +291,7 @@ class JobQueue:
 
     def _put(self, job: SimJob) -> None:
         self._remember(job)
-        if self.journal is not None:
-            self.journal.note("job", str(job.id), job)
+        self._note("job", job.id, job)
 
     def _remember(self, job: SimJob) -> None:
         if job.id not in self.jobs:
@@ -270,24 +300,35 @@ class JobQueue:
         self.jobs[job.id] = job
         if job.ended:
             self._unended.pop(job.id, None)
+            self._ended.append((job.ended_at or 0.0, job.id))
         else:
             self._unended[job.id] = None
 
-    def _forget(self) -> None:
-        """Archive the oldest ended job when there are too many."""
-        if len(self.jobs) <= self._keep:
-            return
-        oldest = next(iter(self.jobs.values()))
-        if not oldest.ended:
-            return
-        del self.jobs[oldest.id]
-        for text in set(oldest.summary):
+    def _archive_surplus(self) -> None:
+        """Archive the oldest job, if it has ended, when there are too many."""
+        if len(self.jobs) > self._keep:
+            oldest = next(iter(self.jobs.values()))
+            if oldest.ended:
+                self._archived(oldest.id)
+
+    def _archived(self, number: int) -> None:
+        job = self.jobs.pop(number)
+        for text in set(job.summary):
             numbers = self._by_summary[text]
-            numbers.remove(oldest.id)
+            numbers.remove(number)
             if not numbers:
                 del self._by_summary[text]
+        self._archive[number] = job
+        self._note("job", number, None)
+        self._note("archived", number, job)
+        if len(self._archive) > min(self._keep, _MOST_ARCHIVED):
+            forgotten = next(iter(self._archive))
+            del self._archive[forgotten]
+            self._note("archived", forgotten, None)
+
+    def _note(self, kind: str, number: int, job: SimJob | None) -> None:
         if self.journal is not None:
-            self.journal.note("job", str(oldest.id), None)
+            self.journal.note(kind, str(number), job)
 
     def _note_serial(self) -> None:
         if self.journal is not None:

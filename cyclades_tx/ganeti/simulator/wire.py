@@ -105,6 +105,8 @@ class Rapi:
             return self._fault(request, fault.status, fault.message)
         except queries.QueryRefused as refused:
             return self._fault(request, refused.status, refused.message)
+        if garbage := call.taken.get(Misbehavior.GARBAGE):
+            return self._send(request, 200, garbage.message.encode())
         return self._reply(request, 200, value)
 
     async def _before(self, call: Call) -> None:
@@ -151,7 +153,9 @@ class Rapi:
         return self._reply(request, status, {"code": status, "message": text, "explain": explain})
 
     def _reply(self, request: IRequest, status: int, value: Any) -> bytes:
-        text = orjson.dumps(value) + b"\n"
+        return self._send(request, status, orjson.dumps(value) + b"\n")
+
+    def _send(self, request: IRequest, status: int, text: bytes) -> bytes:
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"content-length", str(len(text)).encode())
@@ -260,7 +264,7 @@ class Rapi:
         numbers = queries.plain_values(qfilter, "id")
         if numbers is None:
             texts = queries.summaries(qfilter)
-            jobs = list(queue.jobs.values()) if texts is None else queue.with_summary(texts)
+            jobs = list(self._cluster.jobs.values()) if texts is None else queue.with_summary(texts)
             return queries.run(jobs, queries.JOB, fields, qfilter if texts is None else None)
         if not all(isinstance(number, int) for number in numbers):
             raise RapiFault(500, f"parsing job id: cannot parse {numbers}")

@@ -143,7 +143,7 @@ async def test_delete_is_204_without_body(wire):
         (Conflict("Cannot 'start' instance x while it is in vm_state active"), 409,
          "conflictingRequest"),
         (OverQuota("Quota exceeded for cores."), 403, "forbidden"),
-        (NoCapacity("No cluster can take this server."), 503, "serviceUnavailable"),
+        (NoCapacity(), 503, "serviceUnavailable"),
         (RuntimeError("secret"), 500, "computeFault"),
     ],
 )  # fmt: skip

@@ -28,6 +28,7 @@ from cyclades_tx.identity.passwords import Passwords
 from cyclades_tx.model.who import MEMBER, Who
 from cyclades_tx.testing import builders
 from tests.api.compute.real_flows import real_servers
+from tests.api.wire import Later
 from tests.scenario.clients.people import typed
 
 PASSWORD = "correct horse battery"
@@ -44,23 +45,6 @@ class Cloud:
     demo: Who
 
 
-class _Later:
-    """A factory that hands on to a site which is made after the port is known."""
-
-    site: Any = None
-    noisy = False
-
-    def doStart(self) -> None:
-        """Nothing to prepare."""
-
-    def doStop(self) -> None:
-        """Nothing to end."""
-
-    def buildProtocol(self, address: Any) -> Any:
-        """Let the site answer."""
-        return self.site.buildProtocol(address)
-
-
 @pytest_twisted.async_yield_fixture
 async def cloud(database: Any, tmp_path: Path) -> Any:
     """Identity, Compute, Network and Image with an administrator and a member of one project."""
@@ -72,7 +56,7 @@ async def cloud(database: Any, tmp_path: Path) -> Any:
     await database.when_listening()
     people = People(database, passwords, changed=identity.forget)
     credentials = ApplicationCredentials(database, passwords, changed=identity.forget)
-    port = reactor.listenTCP(0, _Later(), interface="127.0.0.1")
+    port = reactor.listenTCP(0, Later(), interface="127.0.0.1")
     url = f"http://127.0.0.1:{port.getHost().port}"
     frame = Frame(reactor, identity, url)
     identity_app.mount(frame, database, identity, people, credentials, Catalog(url))

@@ -65,6 +65,22 @@ async def test_newest_action_comes_first_and_failures_say_so(wire, database):
     assert events == {("Error", "No.", False), (None, None, True)}
 
 
+async def test_what_the_cluster_said_is_for_administrators(wire, database, admin):
+    """Beside what the owner reads, and only where a step has failed."""
+    server = await a_life(database, wire.who)
+    await database.run(
+        """update operation set arguments = '{"inside": "7 MiB on n1"}' where kind = 'stop'"""
+    )
+    path = f"/servers/{server.uuid}/os-instance-actions/{REQUEST.format(2)}"
+    own = await wire.get(path, version="2.84")
+    assert b"n1" not in own.body
+    shown = (await wire.get(path, version="2.84", who=admin)).json["instanceAction"]["events"]
+    assert {(each["result"], each["traceback"]) for each in shown} == {
+        ("Error", "7 MiB on n1"),
+        (None, None),
+    }
+
+
 async def test_actions_outlive_their_server_from_2_21(wire, database):
     """Before, the server is not found."""
     server = await a_life(database, wire.who, state="deleted")

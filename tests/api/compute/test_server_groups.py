@@ -173,7 +173,7 @@ async def test_servers_that_keep_apart_are_on_different_clusters(wire):
     assert sorted(await places(wire)) == ["c1", "c2"]
     answer = await create(wire, body, group)
     message = answer.fault(503, "serviceUnavailable")
-    assert "c1: a server of the group is there already (anti-affinity)" in message
+    assert "found (a server of the group is there already (anti-affinity))" in message
     assert len(await places(wire)) == 2
     shown = (await wire.get(f"{PATH}/{group['id']}")).json["server_group"]
     assert len(shown["members"]) == 2

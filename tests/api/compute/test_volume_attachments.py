@@ -149,7 +149,8 @@ async def test_volume_that_is_not_available_is_a_bad_request(wire, status):
     path, _ = await a_server(wire)
     body = {"volumeAttachment": {"volumeId": await a_volume(wire, status=status)}}
     before = await state(wire)
-    (await wire.post(path, body)).fault(400, "badRequest")
+    shown = status if status in ("error", "deleting") else status.replace("_", "-")
+    assert f"is '{shown}'," in (await wire.post(path, body)).fault(400, "badRequest")
     assert await state(wire) == before
 
 

@@ -21,6 +21,7 @@ from cyclades_tx.identity.attempts import LoginLimits
 from cyclades_tx.identity.catalog import Catalog
 from cyclades_tx.identity.local import LocalIdentity
 from cyclades_tx.identity.passwords import Passwords
+from tests.api.wire import Later
 
 PASSWORD = "correct horse battery"
 
@@ -126,7 +127,7 @@ async def empty_cloud(database: Any, limits: LoginLimits) -> Any:
     people = People(database, passwords, changed=identity.forget)
     credentials = ApplicationCredentials(database, passwords, changed=identity.forget)
     # The port is known only when the site listens, the URLs in replies before.
-    port = reactor.listenTCP(0, _Later(), interface="127.0.0.1")
+    port = reactor.listenTCP(0, Later(), interface="127.0.0.1")
     url = f"http://127.0.0.1:{port.getHost().port}"
     frame = Frame(reactor, identity, url)
     mount(
@@ -149,23 +150,6 @@ async def empty_cloud(database: Any, limits: LoginLimits) -> Any:
     await pool.closeCachedConnections()
     identity.stop()
     passwords.close()
-
-
-class _Later:
-    """A factory that hands on to a site which is made after the port is known."""
-
-    site: Any = None
-    noisy = False
-
-    def doStart(self) -> None:
-        """Nothing to prepare."""
-
-    def doStop(self) -> None:
-        """Nothing to end."""
-
-    def buildProtocol(self, address: Any) -> Any:
-        """Let the site answer."""
-        return self.site.buildProtocol(address)
 
 
 @pytest_twisted.async_yield_fixture

@@ -53,6 +53,8 @@ FORBIDDEN: dict[tuple[str, str], tuple[str, Any, int]] = {
     ("DELETE", "/users/<user_id>"): ("/users/{stranger}", None, 403),
     ("GET", "/users/<user_id>/projects"): ("/users/{stranger}/projects", None, 403),
     ("GET", "/users/<user_id>/groups"): ("/users/{stranger}/groups", None, 403),
+    ("GET", "/users/<user_id>/access_rules"): ("/users/{stranger}/access_rules", None, 403),
+    ("GET", "/groups"): ("/groups", None, 403),
     ("GET", "/users/<user_id>/application_credentials"): (
         *("/users/{stranger}/application_credentials", None),
         403,

@@ -131,6 +131,15 @@ async def test_a_user_sees_oneself_and_the_own_projects(cloud: Any) -> None:
     assert [project["name"] for project in answer.json["projects"]] == ["home"]
     answer = await cloud.ask("GET", f"{path}/groups", as_="demo")
     assert (answer.status, answer.json["groups"]) == (200, [])
+    answer = await cloud.ask("GET", f"{path}/access_rules", as_="demo")
+    assert (answer.status, answer.json["access_rules"]) == (200, [])
+
+
+async def test_an_administrator_lists_groups_of_which_there_are_none(cloud: Any) -> None:
+    """Others are refused, as in the reference."""
+    answer = await cloud.ask("GET", "/v3/groups", as_="admin")
+    assert (answer.status, answer.json["groups"]) == (200, [])
+    assert (await cloud.ask("GET", "/v3/groups", as_="demo")).status == 403
 
 
 async def change_password(cloud: Any, user: str, old: Any, new: Any) -> Any:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
@@ -21,6 +21,7 @@ from cyclades_tx.api import vmapi
 from cyclades_tx.api.frame import Frame
 from cyclades_tx.api.image.app import mount
 from cyclades_tx.api.image.data import Data
+from cyclades_tx.errors import Unavailable
 from cyclades_tx.flows import image_data
 from cyclades_tx.flows.image_data import GIB, ImageData
 from cyclades_tx.flows.images import Images
@@ -595,6 +596,23 @@ async def test_only_so_many_are_sent_at_once(
     await client.until(b" 204 ")
     client.transport.loseConnection()
     assert (await ground.send(second)).status == 204
+
+
+async def test_those_that_begin_at_the_same_moment_count_too(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the database takes: of five two are taken, and their places are free again."""
+    monkeypatch.setattr(image_data, "MOST_AT_ONCE", 2)
+    images = [await ground.image() for _ in range(5)]
+    begun = [ensureDeferred(ground.data.begin(ground.who, uuid, 3)) for uuid in images]
+    results = await DeferredList(begun, consumeErrors=True)
+    uploads = [result for good, result in results if good]
+    assert (len(uploads), len(ground.data.active)) == (2, 2)
+    assert all(result.check(Unavailable) for good, result in results if not good)
+    for upload in uploads:
+        await upload.fail(Unavailable("not today"))
+    for uuid in images[:2]:
+        assert (await ground.send(uuid)).status == 204
 
 
 async def test_without_a_store_nothing_is_taken(ground: Ground) -> None:

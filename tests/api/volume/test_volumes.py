@@ -86,6 +86,23 @@ async def test_nulls_are_as_good_as_nothing(wire):
     assert (await wire.post("/volumes", body)).status == 202
 
 
+async def test_what_older_clients_always_send_has_no_effect(wire):
+    """The volume is the caller's and available, whatever else they say."""
+    volume = await wire.volume(
+        size=1,
+        status="creating",
+        attach_status="detached",
+        user_id=NOBODY,
+        project_id=NOBODY,
+        source_replica=None,
+    )
+    shown = (await wire.get(f"/volumes/{volume['id']}")).json["volume"]
+    assert (shown["status"], shown["user_id"]) == ("available", wire.who.user_id)
+    assert shown["os-vol-tenant-attr:tenant_id"] == wire.who.project_id
+    answer = await wire.post("/volumes", {"volume": {"size": 1, "source_replica": NOBODY}})
+    answer.fault(400, "badRequest")
+
+
 @pytest.mark.parametrize("ref", ["fast", "uuid"])
 async def test_type_is_named_or_given_by_its_id(wire, ref):
     """As clients have it."""

@@ -58,8 +58,10 @@ def test_tokens_and_the_catalog(demo: Person) -> None:
     supported("project show P", "GET identity/projects/P"),
     supported("user show U", "GET identity/users?name=U"),
     supported("group list --user U", "GET identity/users/U/groups"),
+    supported("access rule list", "GET identity/users/U/access_rules"),
+    for_administrators("group list", "GET identity/groups"),
 )
-def test_a_user_sees_oneself_and_no_others(demo: Person) -> None:
+def test_a_user_sees_oneself_and_no_others(demo: Person, admin: Person) -> None:
     """By name and by id."""
     assert demo.column("project list") == ["demo"]
     project = demo.json("project show demo")
@@ -71,6 +73,9 @@ def test_a_user_sees_oneself_and_no_others(demo: Person) -> None:
     demo.refused("project create other", why=POLICY)
     demo.refused("user create --project demo other", why=POLICY)
     assert demo("group list --user demo") == ""
+    assert demo("access rule list") == ""
+    assert admin("group list") == ""
+    demo.refused("group list", why=POLICY)
 
 
 @rows(
