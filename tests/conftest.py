@@ -37,6 +37,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
+from cyclades_tx.flows import server_turns
 from cyclades_tx.store.connection import Connection
 from cyclades_tx.store.database import Database
 from cyclades_tx.store.embedded import EmbeddedPostgres
@@ -232,6 +233,12 @@ class LoggedErrors:
             + (f"\n{event['log_failure'].getTraceback()}" if "log_failure" in event else "")
             for event in self.events
         ]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here what a change of a server would wait for may never end."""
+    monkeypatch.setattr(server_turns, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

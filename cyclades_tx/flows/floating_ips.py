@@ -108,8 +108,8 @@ class FloatingIps:
                 await self._put(tx, who, row, server, wanted.port_ref, wanted.fixed_ip, request_id)
             return str(made.uuid)
 
-        found: str = await self._database.transaction(
-            work, "floating_ip.create", turn=wanted.project_id or who.turn
+        found: str = await self._interfaces.turns.run(
+            work, "floating_ip.create", wanted.project_id or who.turn
         )
         return found
 
@@ -158,7 +158,7 @@ class FloatingIps:
                 await floating_ips.describe(tx, seen.id, changes["description"])
             return str(seen.uuid)
 
-        found: str = await self._database.transaction(work, "floating_ip.update", turn=who.turn)
+        found: str = await self._interfaces.turns.run(work, "floating_ip.update", who.turn)
         return found
 
     async def delete(
@@ -182,7 +182,7 @@ class FloatingIps:
                 await self._take_off(tx, who, seen, request_id)
             await floating_ips.mark_released(tx, (await self._locked(tx, seen, ref)).id)
 
-        await self._database.transaction(work, "floating_ip.delete", turn=who.turn)
+        await self._interfaces.turns.run(work, "floating_ip.delete", who.turn)
 
     async def add_to_server(
         self, who: Who, server_ref: str, address: str, fixed_ip: str | None, request_id: str
@@ -207,7 +207,7 @@ class FloatingIps:
             row = await self._locked(tx, seen, address)
             await self._put(tx, who, row, server, port_ref, None, request_id)
 
-        await self._database.transaction(work, "floating_ip.add", turn=who.turn)
+        await self._interfaces.turns.run(work, "floating_ip.add", who.turn)
 
     async def remove_from_server(
         self, who: Who, server_ref: str, address: str, request_id: str
@@ -231,7 +231,7 @@ class FloatingIps:
                 )
             await self._take_off(tx, who, seen, request_id)
 
-        await self._database.transaction(work, "floating_ip.remove", turn=who.turn)
+        await self._interfaces.turns.run(work, "floating_ip.remove", who.turn)
 
     async def _server_of_port(self, tx: Any, who: Who, port_ref: str, project_id: str) -> Any:
         """Lock the server that a floating IP of a project shall come to by a port."""

@@ -91,7 +91,7 @@ class Interfaces(Devices):
             await self.open_attach(tx, who, server, port_id, network_id, request_id)
             return str(uuid)
 
-        found: str = await self._database.transaction(work, "server.attach_port", turn=who.turn)
+        found: str = await self.turns.run(work, "server.attach_port", who.turn)
         return found
 
     async def detach(self, who: Who, ref: str, port_ref: str, request_id: str) -> None:
@@ -108,7 +108,7 @@ class Interfaces(Devices):
                 raise NotFound(f"Port {port_ref} could not be found.", "port")
             await self.open_detach(tx, who, server, port, request_id)
 
-        await self._database.transaction(work, "server.detach_port", turn=who.turn)
+        await self.turns.run(work, "server.detach_port", who.turn)
 
     async def delete_port(self, tx: Any, who: Who, port: Any, request_id: str) -> None:
         """Wish a port gone that belongs to a server: its interface first.
@@ -144,7 +144,7 @@ class Interfaces(Devices):
                 raise BadRequest(f"Fixed IP {address} is not associated with instance {ref}.")
             await self.open_detach(tx, who, server, await lock_port(tx, who, uuid), request_id)
 
-        await self._database.transaction(work, "server.detach_port", turn=who.turn)
+        await self.turns.run(work, "server.detach_port", who.turn)
 
     # What other flows do in transactions of their own
 

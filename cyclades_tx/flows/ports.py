@@ -190,7 +190,7 @@ class Ports:
                 raise Conflict(f"Port {port.uuid} is still in use.", "PortInUse")
             await ports.delete_ports(tx, [port.id])
 
-        await self._database.transaction(work, "port.delete", turn=who.turn)
+        await self._interfaces.turns.run(work, "port.delete", who.turn)
 
 
 async def _new_mac(tx: Any, who: Who, port: Any, text: str) -> str:

@@ -88,7 +88,7 @@ class ServerChanges(ServerDetails):
                 growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, kind, growth, arguments)
 
-        await self._database.transaction(work, f"server.{kind}", turn=who.turn)
+        await self.turns.run(work, f"server.{kind}", who.turn)
 
     # Size
 
@@ -132,7 +132,7 @@ class ServerChanges(ServerDetails):
                 tx, who, server, holdings, request_id, before.disk_template, arguments
             )
 
-        await self._database.transaction(work, "server.resize", turn=who.turn)
+        await self.turns.run(work, "server.resize", who.turn)
 
     async def revert_resize(self, who: Who, ref: str, request_id: str) -> None:
         """Wish a resized server of its old size; a disk that has grown stays as it is.
@@ -157,7 +157,7 @@ class ServerChanges(ServerDetails):
                 tx, who, server, holdings, request_id, before.disk_template, arguments
             )
 
-        await self._database.transaction(work, "server.revert_resize", turn=who.turn)
+        await self.turns.run(work, "server.revert_resize", who.turn)
 
     async def confirm_resize(self, who: Who, ref: str) -> None:
         """Let a resized server keep its new size."""
@@ -167,7 +167,7 @@ class ServerChanges(ServerDetails):
             await procedures.confirm(tx, server)
             await outbox.tell_servers(tx, (server.id,))
 
-        await self._database.transaction(work, "server.confirm_resize", turn=who.turn)
+        await self.turns.run(work, "server.confirm_resize", who.turn)
 
     async def confirm_overdue(self, seconds: float) -> int:
         """Confirm the resizes that nobody has said a word about for so long; return how many."""
@@ -287,7 +287,7 @@ class ServerChanges(ServerDetails):
             growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, "rescue", growth, arguments)
 
-        await self._database.transaction(work, "server.rescue", turn=who.turn)
+        await self.turns.run(work, "server.rescue", who.turn)
         return admin_password or password.make(self._source)
 
     async def unrescue(self, who: Who, ref: str, request_id: str) -> None:
@@ -309,7 +309,7 @@ class ServerChanges(ServerDetails):
             growth = _start_growth(server)
             await self._open(tx, who, server, holdings, request_id, "unrescue", growth, arguments)
 
-        await self._database.transaction(work, "server.unrescue", turn=who.turn)
+        await self.turns.run(work, "server.unrescue", who.turn)
 
     async def _rescue_image(
         self, tx: Any, who: Who, image_ref: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cyclades_tx.errors import BadRequest, Conflict, Forbidden, NotFound
+from cyclades_tx.flows.server_turns import ServerTurns, UnderWay
 from cyclades_tx.flows.suspension import suspend
 from cyclades_tx.model import quota
 from cyclades_tx.model.moves import ACTIVE, ERROR, STOPPED, UNSEEN, Rest
@@ -18,6 +19,8 @@ class ServerDetails:
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        #: For what opens an operation on a server.
+        self.turns = ServerTurns(database)
 
     async def update(self, who: Who, ref: str, changes: dict[str, Any]) -> None:
         """Change what only the database knows: name, description, access addresses, host name."""
@@ -247,14 +250,16 @@ class ServerDetails:
         """The same for a server that nothing keeps from a change that needs its cluster.
 
         :param word: what is asked for, in Compute's words.
-        :raise Conflict: when it is locked, or at something else.
+        :raise UnderWay: when it is at something else.
+        :raise Conflict: when it is locked.
         """
         server, holdings = await self._lock(tx, who, ref)
         self._refuse_locked(who, server)
-        if await operations.open_of_server(tx, server.id):
-            raise Conflict(
+        if opened := await operations.open_of_server(tx, server.id):
+            raise UnderWay(
                 f"Cannot '{word}' instance {ref} while another operation on it is under way",
-                "busy",
+                server.id,
+                opened,
             )
         return server, holdings
 

@@ -66,7 +66,7 @@ class VolumeAttachments(Devices):
             found: str = volume.uuid
             return found
 
-        done: str = await self._database.transaction(work, "server.attach_volume", turn=who.turn)
+        done: str = await self.turns.run(work, "server.attach_volume", who.turn)
         return done
 
     async def detach(self, who: Who, server_ref: str, volume_ref: str, request_id: str) -> None:
@@ -92,7 +92,7 @@ class VolumeAttachments(Devices):
             await volume_attachments.set_status(tx, volume.id, "detaching")
             await self._open_of(tx, who, server, "detach_volume", request_id, volume)
 
-        await self._database.transaction(work, "server.detach_volume", turn=who.turn)
+        await self.turns.run(work, "server.detach_volume", who.turn)
 
     async def delete(self, who: Who, volume_ref: str, request_id: str) -> None:
         """Wish a volume gone that a server has, with all that is on it: for whoever insists.
@@ -112,7 +112,7 @@ class VolumeAttachments(Devices):
                 tx, who, server, "detach_volume", request_id, volume, {"delete": True}
             )
 
-        await self._database.transaction(work, "server.delete_volume", turn=who.turn)
+        await self.turns.run(work, "server.delete_volume", who.turn)
 
     async def extend(self, who: Who, volume_ref: str, size_gib: int, request_id: str) -> None:
         """Wish a volume larger that a server has; the server may run.
@@ -144,7 +144,7 @@ class VolumeAttachments(Devices):
             )
             await quotas.reserve(tx, server.project_id, operation_id, growth)
 
-        await self._database.transaction(work, "server.extend_volume", turn=who.turn)
+        await self.turns.run(work, "server.extend_volume", who.turn)
 
     async def change(
         self, who: Who, server_ref: str, volume_ref: str, delete_on_termination: bool

@@ -277,6 +277,10 @@ class Database:
         """
         return await self._shielded(self._transaction(work, name, retries, turn), name)
 
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Wait by the clock that all timeouts go by; nothing is held meanwhile."""
+        return deferLater(self._reactor, seconds, lambda: None)
+
     def listen(self, channel: str, observer: Callable[[str], None]) -> Callable[[], None]:
         """Call ``observer(payload)`` for each notification; return a function that stops it."""
         return self._listener.listen(channel, observer)
