@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from bench import creates, process
+from bench import client, creates, process
 from bench.client import length_of, request_of
 from bench.figures import Figure, percentile, ratio, table
 from bench.lag import Lag
@@ -127,3 +130,30 @@ def test_a_request_keeps_its_query() -> None:
     """Path, query, host and headers."""
     text = request_of("http://h:1/a?limit=2", {"X-Auth-Token": "t"})
     assert text == b"GET /a?limit=2 HTTP/1.1\r\nHost: h:1\r\nX-Auth-Token: t\r\n\r\n"
+
+
+def test_a_load_without_time_waits_for_one_answer() -> None:
+    """On a busy machine the first one may come after the end."""
+
+    class Slow(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            time.sleep(0.2)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *arguments: object) -> None:
+            """Nobody reads it."""
+
+    with HTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            said = client.run(f"http://127.0.0.1:{server.server_port}/", {}, 0.0, 1)
+        finally:
+            server.shutdown()
+            thread.join(30)
+    assert (said["requests"], said["failed"]) == (1, 0)
