@@ -160,6 +160,8 @@ class Simulators:
                 f'[[cluster]]\nname = "{name}"\nlisten = "tcp:{port}:interface=127.0.0.1"\n'
                 f'credentials_file = "{users}"\njob_seconds = {job_seconds}\n'
                 "node_memory_mib = 8388608\nnode_disk_mib = 268435456\n"
+                # Not where a Ganeti of this machine, if there is one, has its screens.
+                f"first_port = {free_port()}\n"
             )
             self.clusters.append(
                 TrialCluster(name, "http", "127.0.0.1", port, username, password, None, "kvm")

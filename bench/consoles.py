@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bench import consoles_wire
 from bench.figures import Figure, ratio
-from bench.process import memory_mib
+from bench.process import line_from, memory_mib
 from cyclades_tx.limits import raise_descriptor_limit
 
 IDLE = 1000
@@ -103,7 +103,7 @@ def _middle(kind: str, screens: Screens, pem: Path | None) -> Iterator[tuple[int
     )
     assert process.stdin is not None and process.stdout is not None
     try:
-        yield process.pid, int(process.stdout.readline())
+        yield process.pid, int(line_from(process, _WAIT_SECONDS))
     finally:
         process.stdin.close()
         try:

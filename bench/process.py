@@ -1,8 +1,10 @@
-"""What a process costs, as Linux accounts it."""
+"""What a process costs, as Linux accounts it, and what one says."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import threading
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -39,3 +41,21 @@ def memory_mib(pid: int) -> float:
     """Memory of a process that is in RAM now (its resident set), in MiB."""
     resident_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return resident_pages * _PAGE_BYTES / 2**20
+
+
+def line_from(popen: subprocess.Popen[str], seconds: float) -> str:
+    """The next line of a process's standard output; the process is ended if none comes in time.
+
+    :raise RuntimeError: when none comes, or the process has ended.
+    """
+    assert popen.stdout is not None
+    late = threading.Timer(seconds, popen.kill)
+    late.start()
+    try:
+        line = popen.stdout.readline()
+    finally:
+        late.cancel()
+    if not line.endswith("\n"):
+        ended = popen.wait(seconds)
+        raise RuntimeError(f"no answer within {seconds:g} s: {popen.args!r} ended with {ended}")
+    return line

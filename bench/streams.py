@@ -81,23 +81,29 @@ def alone(streams: int = STREAMS, rounds: int = ROUNDS, seconds: float = SECONDS
 class Side:
     """A process that does what it is told, line by line."""
 
-    def __init__(self, popen: subprocess.Popen[str]) -> None:
+    def __init__(self, popen: subprocess.Popen[str], log: Path) -> None:
         self._popen = popen
+        self._log = log
 
     def tell(self, *words: object) -> int:
-        """Tell it something; return its answer."""
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        self._popen.stdin.write(" ".join(map(str, words)) + "\n")
-        self._popen.stdin.flush()
-        answer = self._popen.stdout.readline()
-        if not answer:
-            raise RuntimeError("a process of screens or viewers has ended; see its log")
-        return int(answer)
+        """Tell it something; return its answer.
+
+        :raise RuntimeError: when there is none; says what the process said last.
+        """
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(" ".join(map(str, words)) + "\n")
+            self._popen.stdin.flush()
+            return int(process.line_from(self._popen, _WAIT_SECONDS))
+        except (OSError, RuntimeError) as error:
+            said = self._log.read_text(errors="replace").strip()[-2000:]
+            raise RuntimeError(f"{error}\n{said}") from None
 
 
 @contextlib.contextmanager
 def _side(cloud: Cloud, role: str, *arguments: str) -> Iterator[Side]:
-    with (cloud.folder / f"{role}.log").open("ab") as log:
+    path = cloud.folder / f"{role}.log"
+    with path.open("ab") as log:
         popen = subprocess.Popen(
             [sys.executable, "-m", "bench.streams_side", role, *arguments],
             stdin=subprocess.PIPE,
@@ -108,7 +114,7 @@ def _side(cloud: Cloud, role: str, *arguments: str) -> Iterator[Side]:
         )
     assert popen.stdin is not None and popen.stdout is not None
     try:
-        yield Side(popen)
+        yield Side(popen, path)
     finally:
         with contextlib.suppress(OSError):
             popen.stdin.close()

@@ -135,8 +135,15 @@ class Eyes:
                     self._seen_bytes += count
 
 
+def _end_of_all(failed: threading.ExceptHookArgs) -> None:
+    """A thread that fails takes the process along: whoever waits for its answer must see that."""
+    threading.__excepthook__(failed)
+    os._exit(1)
+
+
 if __name__ == "__main__":
     os.nice(_NICENESS)
+    threading.excepthook = _end_of_all
     if sys.argv[1] == "screens":
         Screens(int(sys.argv[2])).run()
     else:

@@ -87,6 +87,17 @@ async def test_instance_is_stopped_while_it_is_installed(serve) -> None:
     assert ganeti.status("snf-1") == "ADMIN_down"
 
 
+async def test_screens_have_the_ports_from_the_first_on(serve) -> None:
+    """Where another Ganeti of the machine has the usual ones."""
+    clock = Clock()
+    client = serve(ganeti := MemoryGaneti(clock, job_seconds=0, first_port=20_000)).connect()
+    for number in range(2):
+        await client.create_instance(an_instance(f"snf-{number}"), "r")
+        clock.advance(1)
+    ports = [each.network_port for each in ganeti.inventory.instances.values()]
+    assert ports == [20_000, 20_001]
+
+
 async def test_creates_wait_for_each_other_when_the_node_is_locked(serve) -> None:
     """With the node's lock one create runs at a time."""
     clock = Clock()
@@ -438,6 +449,12 @@ def test_options_name_several_clusters(tmp_path) -> None:
     for wrong in ([], ["--listen", "x"], ["--name", "b"], [*more, "--nodes", "x"]):
         with pytest.raises(UsageError):
             Options().parseOptions(wrong)
+    for port in (0, 70_000):
+        config.write_text(
+            f'[[cluster]]\nname = "a"\nlisten = "x"\ncredentials_file = "x"\nfirst_port = {port}\n'
+        )
+        with pytest.raises(ConfigError, match="first_port"):
+            Options().parseOptions(["--config", str(config)])
     config.write_text("[[cluster]]\nshoe = 1\n")
     with pytest.raises(ConfigError, match="cluster"):
         Options().parseOptions(["--config", str(config)])

@@ -23,17 +23,23 @@ from cyclades_tx.ganeti.simulator.values import (
     prerequisite,
 )
 
-_FIRST_PORT = 11000
+#: As Ganeti gives out the ports of its screens.
+FIRST_PORT = 11000
 
 
 class Inventory:
     """What the cluster has. Every change goes through :meth:`put` and its like.
 
     :param mac_prefix: of interfaces on networks without one of their own.
+    :param first_port: where the screen of the first machine is; each other one has its own.
     """
 
     def __init__(
-        self, nodes: Iterable[SimNode], random_source: random.Random, mac_prefix: str
+        self,
+        nodes: Iterable[SimNode],
+        random_source: random.Random,
+        mac_prefix: str,
+        first_port: int = FIRST_PORT,
     ) -> None:
         self.nodes = {node.name: node for node in nodes}
         self.instances: dict[str, SimInstance] = {}
@@ -52,7 +58,7 @@ class Inventory:
         self._macs: set[str] = set()
         self._disks: set[str] = set()
         self._ports: set[int] = set()
-        self._next_port = _FIRST_PORT
+        self._next_port = first_port
 
     # Changing
 

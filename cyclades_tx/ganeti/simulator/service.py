@@ -8,7 +8,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from twisted.application.service import MultiService, Service
@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.web.server import Site
 
 from cyclades_tx.errors import ConfigError
+from cyclades_tx.ganeti.simulator.inventory import FIRST_PORT
 from cyclades_tx.ganeti.simulator.memory import MemoryGaneti
 from cyclades_tx.ganeti.simulator.screens import Screens
 from cyclades_tx.ganeti.simulator.values import SimNode
@@ -37,6 +38,7 @@ class ClusterOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     :ivar job_seconds: how long a job takes.
     :ivar node_memory_mib: memory of each node.
     :ivar screens: whether machines that run have a screen that VNC shows, on the loopback.
+    :ivar first_port: the port of the first machine's screen, and the lowest of all.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ClusterOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     one_create_at_once: bool = False
     sync: bool = False
     screens: bool = False
+    first_port: Annotated[int, msgspec.Meta(ge=1024, le=65_535)] = FIRST_PORT
 
 
 class _Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -235,6 +238,7 @@ class SimulatedCluster(Service):
             hypervisor=options.hypervisor,
             one_create_at_once=options.one_create_at_once,
             sync=options.sync,
+            first_port=options.first_port,
         )
         site = _QuietSite(self.ganeti.resource())
         self._listening = serverFromString(self._reactor, options.listen).listen(site)
