@@ -49,6 +49,7 @@ class Trial:
         self.config = self.state / "cyclades_tx.toml"
         self.simulators = self.state / "simulators.toml"
         self._postgres = EmbeddedPostgres(self.state)
+        self._interrupted = False
 
     def run(self) -> int:
         """Start everything, say so, and wait for the end; return the exit code."""
@@ -65,12 +66,14 @@ class Trial:
                 tell("Preparing the database and a cloud to try ...")
             clusters: list[TrialCluster] = []
             try:
-                _end_as_by_ctrl_c()
+                for number in SIGNALS:
+                    signal.signal(number, self._interrupt)
                 dsn = self._postgres.start()
                 migrate(dsn)
                 clusters = self._clusters()
                 self._write_config(dsn)
                 self._seed(clusters)
+                self._check_interrupted()
                 return self._serve()
             finally:
                 _take_no_more_signals()
@@ -79,6 +82,17 @@ class Trial:
                         self._stop_ganeti(self.ganeti)
                 finally:
                     self._postgres.stop()
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        """Every signal that ends a program does what Ctrl-C does, until the service runs."""
+        if not self._interrupted:
+            self._interrupted = True
+            raise KeyboardInterrupt
+
+    def _check_interrupted(self) -> None:
+        # Python drops what a handler raises in the middle of a finalizer.
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     # Clusters
 
@@ -184,13 +198,14 @@ class Trial:
         )
 
     def _seed(self, clusters: list[TrialCluster]) -> None:
-        """Fill the database in a process of its own: a reactor runs only once."""
+        """Fill the database; the reactor of this process runs for nothing else."""
         from cyclades_tx import trial_seed
 
         file = self.state / "clusters.json"
         now = {cluster.name for cluster in clusters}
         ever = now.union(json.loads(file.read_text()) if file.exists() else ())
         _private(file, json.dumps(sorted(ever)))
+        self._check_interrupted()
         trial_seed.run(
             Config.load(self.config), clusters, self.clouds, self.url, resting=sorted(ever - now)
         )
@@ -242,17 +257,6 @@ def _private(path: Path, text: str) -> None:
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     fresh.rename(path)
-
-
-def _end_as_by_ctrl_c() -> None:
-    """Let the other signals that end a program do what Ctrl-C does, until the service runs."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    # While the database is filled, the reactor has a handler of its own for that one.
-    signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
 
 
 def _take_no_more_signals() -> None:

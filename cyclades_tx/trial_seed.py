@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from cyclades_tx.flows.networks import WantedNetwork, WantedSubnet
 from cyclades_tx.flows.value_pools import ValuePools
 from cyclades_tx.model import password
 from cyclades_tx.store import flavors
+from cyclades_tx.trial_watch import SIGNALS
 from cyclades_tx.world import World
 
 
@@ -57,12 +60,22 @@ def run(
     :param resting: names of clusters of earlier runs that this one does not have.
     :raise KeyboardInterrupt: when a signal ended it before it was through.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as _reactor
     from twisted.internet.defer import Deferred, ensureDeferred
+    from twisted.internet.error import ReactorNotRunning
 
+    reactor: Any = _reactor
     failures: list[Any] = []
     interrupted: list[bool] = []
     ended: Deferred[None] = Deferred()
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupted.append(True)
+        reactor.callFromThread(stop)
 
     async def work() -> None:
         world = World.real(reactor, config, tool=True)
@@ -79,22 +92,26 @@ def run(
             if ended.called:
                 return None
             # A signal: what is under way in the database ends first.
-            interrupted.append(True)
             done.cancel()
             return ended
 
         def over(_: None) -> None:
             ended.callback(None)
-            if not interrupted:
-                reactor.stop()
+            stop()
 
         reactor.addSystemEventTrigger("before", "shutdown", end)
         done.addErrback(failures.append)
         done.addCallback(over)
 
     reactor.callWhenRunning(begin)
-    reactor.run()
-    if interrupted or not ended.called:
+    # The reactor's own handlers would stay behind and take what comes later for themselves.
+    before = [(number, signal.signal(number, interrupt)) for number in SIGNALS]
+    try:
+        reactor.run(installSignalHandlers=False)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    if interrupted:
         raise KeyboardInterrupt
     if failures:
         failures[0].raiseException()
