@@ -17,6 +17,7 @@ import pytest
 
 from cyclades_tx import trial, trial_seed
 from cyclades_tx.trial_watch import SIGNALS
+from tests.real.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,7 +120,7 @@ def test_a_signal_in_a_finalizer_ends_the_run_too(
     monkeypatch.setattr(trial, "EmbeddedPostgres", _Postgres)
     monkeypatch.setattr(trial, "migrate", lambda dsn: None)
     monkeypatch.setattr(trial_seed, "run", go_on)
-    assert trial.main([f"--state={tmp_path / 'var'}", f"--port={_free_port()}"]) == 1
+    assert trial.main([f"--state={tmp_path / 'var'}", f"--port={free_port()}"]) == 1
     assert done == ["stopped"]
     assert capsys.readouterr().err == "Stopped.\n"
 
@@ -191,10 +192,3 @@ def test_a_signal_while_the_database_is_filled_is_never_lost(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "closed\n" + ("whole\n" if when == "never" else "interrupted\n")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

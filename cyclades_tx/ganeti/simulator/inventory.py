@@ -39,7 +39,7 @@ class Inventory:
         nodes: Iterable[SimNode],
         random_source: random.Random,
         mac_prefix: str,
-        first_port: int = FIRST_PORT,
+        first_port: int,
     ) -> None:
         self.nodes = {node.name: node for node in nodes}
         self.instances: dict[str, SimInstance] = {}
